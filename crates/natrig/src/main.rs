@@ -1,0 +1,2 @@
+//! natrig
+fn main() {}
