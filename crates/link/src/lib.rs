@@ -1,1 +1,82 @@
-//! natrig-link
+//! Links: bursts of frames in and out.
+//!
+//! A [`Link`] presents the frames that have arrived where they lie and takes what is to be sent. [`memory`] joins two stages of one
+//! process, [`packet`] and [`pnet`] speak to a network interface through the kernel; [`fault`] and [`tap`] wrap any link. [`wait`]
+//! sleeps until one of several links has something, [`clock`] and [`affinity`] are the few other things that a packet loop asks of
+//! the system. All unsafe code of the project is in this crate.
+
+pub mod affinity;
+pub mod clock;
+mod error;
+pub mod fault;
+pub mod memory;
+pub mod packet;
+pub mod pnet;
+mod stats;
+mod sys;
+pub mod tap;
+pub mod wait;
+
+use natrig_wire::Frame;
+use std::os::fd::BorrowedFd;
+
+pub use error::{OpenError, RecvError, SendError};
+pub use stats::{LinkDescription, LinkKind, LinkStats};
+
+/// The most frames that one call of [`Link::recv`] presents.
+pub const BURST_MAX: usize = 256;
+
+/// The longest frame of a standard Ethernet, without its frame check sequence, in bytes.
+pub const FRAME_LEN_MAX: usize = 1514;
+
+/// Bursts of Ethernet frames in and out.
+pub trait Link: Send {
+    /// Presents up to `max` (at most [`BURST_MAX`]) received frames in place to `on_burst`, which is called at most once and never
+    /// with an empty slice, and releases their slots afterwards. Never waits. Returns how many were presented.
+    ///
+    /// # Errors
+    /// What the kernel says about the link as a whole; losing single frames is no error but a count in [`LinkStats`].
+    fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError>;
+
+    /// Sends `frames[i]` for each `i` of `pick`, in that order, and returns how many of `pick` were taken: a prefix, shorter than
+    /// `pick` when the way out is full. Never waits. A frame that can never leave (longer than the link's slots or the interface's
+    /// MTU) is taken, not sent, and counted in [`LinkStats::tx_refused`], so that it does not block the frames behind it.
+    ///
+    /// # Errors
+    /// When nothing was taken and trying again does not help by itself.
+    ///
+    /// # Panics
+    /// If an index in `pick` is outside `frames`.
+    fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError>;
+
+    /// Counters since the link was made. They never go down.
+    fn stats(&mut self) -> LinkStats;
+
+    /// What to wait on for callers that want to sleep until something arrives; `None` for a link that must be polled.
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What this link is, for the result.
+    fn describe(&self) -> LinkDescription;
+}
+
+impl<L: Link + ?Sized> Link for Box<L> {
+    fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
+        (**self).recv(max, on_burst)
+    }
+
+    fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        (**self).send(frames, pick)
+    }
+
+    fn stats(&mut self) -> LinkStats {
+        (**self).stats()
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).poll_fd()
+    }
+
+    fn describe(&self) -> LinkDescription {
+        (**self).describe()
+    }
+}

@@ -1,0 +1,121 @@
+//! Links over AF_PACKET: the fast way to an interface that needs no XDP, and so works in a user namespace.
+//!
+//! Frames are received in a ring that the kernel fills and this process maps (kernel: `Documentation/networking/packet_mmap.rst`),
+//! and presented there in place; they are sent in batches by sendmmsg(2), past the queueing discipline. The socket is bound to an
+//! interface of the network namespace that the calling thread is in when it opens the link, and works from any thread afterwards.
+
+mod checksum;
+mod receive;
+pub(crate) mod socket;
+mod transmit;
+
+use crate::{FRAME_LEN_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError};
+use natrig_wire::Frame;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How a [`PacketLink`] is set up.
+#[derive(Debug, Clone)]
+pub struct PacketOptions {
+    /// The longest frame to be received whole, in bytes without frame check sequence. Decides the slot size: frames of up to 190
+    /// bytes get slots of 256, full-size frames slots of 2048.
+    pub frame_len_max: usize,
+    /// Slots of the receive ring. 8192 absorb 8 ms at a million frames a second.
+    pub rx_slots: usize,
+    /// Completes the TCP or UDP checksum of received frames whose sender left that to a network card, as the kernel's own stack does
+    /// on a veth with transmit checksum offload on.
+    pub complete_checksums: bool,
+}
+
+impl Default for PacketOptions {
+    fn default() -> Self {
+        Self { frame_len_max: FRAME_LEN_MAX, rx_slots: 8192, complete_checksums: false }
+    }
+}
+
+impl PacketOptions {
+    /// For small frames: slots of 256 bytes, which spare the caches.
+    pub fn small_frames() -> Self {
+        Self { frame_len_max: receive::SMALL_FRAME_LEN_MAX, ..Self::default() }
+    }
+}
+
+/// A link to a network interface over an AF_PACKET socket.
+#[derive(Debug)]
+pub struct PacketLink {
+    // Declared before the socket: unmapped before it is closed.
+    ring: receive::Ring,
+    batch: transmit::Batch,
+    fd: OwnedFd,
+    stats: LinkStats,
+    complete_checksums: bool,
+    idle_polls: u32,
+    notes: Vec<String>,
+}
+
+impl PacketLink {
+    /// Opens a link to `interface`, which must be in the network namespace of the calling thread. The interface is made promiscuous
+    /// while the link lives; frames that others send out of it are not received.
+    ///
+    /// # Errors
+    /// [`OpenError::NotPermitted`] without CAP_NET_RAW in the user namespace that owns the network namespace;
+    /// [`OpenError::NoSuchInterface`]; [`OpenError::System`] when the ring does not fit into memory.
+    pub fn open(interface: &str, options: &PacketOptions) -> Result<Self, OpenError> {
+        let (fd, index) = socket::open(interface)?;
+        let ring = receive::Ring::new(fd.as_fd(), options)?;
+        let mut notes = vec![format!("TPACKET_V2 receive ring, sendmmsg of up to {}", transmit::BATCH_MAX)];
+        if socket::bypass_queueing(fd.as_fd()).is_err() {
+            notes.push("frames are sent through the queueing discipline: the kernel has no bypass".to_owned());
+        }
+        if options.complete_checksums {
+            notes.push("partial checksums are completed on reception".to_owned());
+        }
+        // Bound last: the ring is in place when the first frame arrives.
+        socket::bind(fd.as_fd(), index)?;
+        Ok(Self {
+            ring,
+            batch: transmit::Batch::new(),
+            fd,
+            stats: LinkStats::default(),
+            complete_checksums: options.complete_checksums,
+            idle_polls: 0,
+            notes,
+        })
+    }
+}
+
+impl Link for PacketLink {
+    fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
+        let received = self.ring.take(max, self.complete_checksums, on_burst);
+        self.stats.rx_frames += received.frames as u64;
+        self.stats.rx_bytes += received.bytes;
+        self.stats.rx_truncated += received.truncated;
+        if received.frames > 0 {
+            self.idle_polls = 0;
+        } else {
+            socket::look_for_error(self.fd.as_fd(), &mut self.idle_polls)?;
+        }
+        Ok(received.frames)
+    }
+
+    fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        self.batch.send(self.fd.as_fd(), frames, pick, &mut self.stats)
+    }
+
+    fn stats(&mut self) -> LinkStats {
+        self.stats.rx_overflow += socket::take_drops(self.fd.as_fd());
+        self.stats
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
+    fn describe(&self) -> LinkDescription {
+        LinkDescription {
+            kind: LinkKind::Packet,
+            slots: self.ring.slots() as u32,
+            slot_bytes: self.ring.slot_bytes() as u32,
+            notes: self.notes.clone(),
+        }
+    }
+}

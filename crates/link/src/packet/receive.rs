@@ -1,0 +1,148 @@
+//! The TPACKET_V2 receive ring.
+//!
+//! Each slot starts with a header whose status word says whose it is: the kernel's while TP_STATUS_USER is clear, ours while it is
+//! set. Both sides hand a slot over by writing the status with release order and look at it with acquire order (kernel:
+//! `__packet_set_status`, `__packet_get_status` in `net/packet/af_packet.c`).
+
+use super::{PacketOptions, checksum, socket};
+use crate::BURST_MAX;
+use crate::error::OpenError;
+use crate::sys::Mapping;
+use arrayvec::ArrayVec;
+use natrig_wire::Frame;
+use std::mem::offset_of;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The ring's version (linux/if_packet.h, `enum tpacket_versions`).
+const TPACKET_V2: i32 = 1;
+
+/// Where the kernel puts an Ethernet frame in its slot: header and address rounded up to 16, a link header's room, so that the
+/// network header is aligned to 16 again (kernel: `tpacket_rcv`).
+const FRAME_OFFSET: usize = (libc::TPACKET2_HDRLEN + 16).next_multiple_of(16) - 14;
+
+const SMALL_SLOT_BYTES: usize = 256;
+
+/// The longest frame that fits into a small slot.
+pub(super) const SMALL_FRAME_LEN_MAX: usize = SMALL_SLOT_BYTES - FRAME_OFFSET;
+
+/// What the kernel allocates at once; large, so that few page table entries cover the ring, and a power of two times any slot size.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// The longest frame a slot can be asked for: one slot a block.
+const FRAME_LEN_LIMIT: usize = BLOCK_BYTES - FRAME_OFFSET;
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    mapping: Mapping,
+    slots: usize,
+    slot_bytes: usize,
+    /// The slot that the kernel fills, or has filled, next.
+    next: usize,
+}
+
+/// What [`Ring::take`] presented, and what it lost.
+pub(super) struct Received {
+    pub(super) frames: usize,
+    pub(super) bytes: u64,
+    pub(super) truncated: u64,
+}
+
+impl Ring {
+    /// Makes the ring of a socket that is not bound yet.
+    pub(super) fn new(fd: BorrowedFd<'_>, options: &PacketOptions) -> Result<Self, OpenError> {
+        if options.frame_len_max > FRAME_LEN_LIMIT {
+            return Err(OpenError::Options {
+                reason: "frames for a packet ring must fit into 64 KiB with their header",
+            });
+        }
+        let slot_bytes = (options.frame_len_max + FRAME_OFFSET).next_power_of_two().max(SMALL_SLOT_BYTES);
+        let slots_per_block = BLOCK_BYTES / slot_bytes;
+        let blocks = options.rx_slots.max(1).div_ceil(slots_per_block);
+        let slots = blocks * slots_per_block;
+        socket::option(fd, libc::PACKET_VERSION, &TPACKET_V2, "choose version 2 of the packet ring")?;
+        let request = libc::tpacket_req {
+            tp_block_size: BLOCK_BYTES as u32,
+            tp_block_nr: blocks as u32,
+            tp_frame_size: slot_bytes as u32,
+            tp_frame_nr: slots as u32,
+        };
+        socket::option(fd, libc::PACKET_RX_RING, &request, "make a packet receive ring")?;
+        let mapping = Mapping::new(fd, slots * slot_bytes, 0)
+            .map_err(|source| OpenError::System { what: "map a packet receive ring", source })?;
+        Ok(Self { mapping, slots, slot_bytes, next: 0 })
+    }
+
+    /// Presents up to `max` frames in their slots and gives the slots back to the kernel.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        max: usize,
+        complete_checksums: bool,
+        on_burst: &mut dyn FnMut(&mut [Frame<'_>]),
+    ) -> Received {
+        let max = max.min(BURST_MAX);
+        let mut received = Received { frames: 0, bytes: 0, truncated: 0 };
+        let mut burst = ArrayVec::<Frame<'_>, BURST_MAX>::new();
+        let mut taken = 0;
+        while burst.len() < max && taken < self.slots {
+            let slot = self.slot(self.next + taken);
+            let status = status(slot).load(Ordering::Acquire);
+            if status & libc::TP_STATUS_USER == 0 {
+                break;
+            }
+            taken += 1;
+            // SAFETY: the status says that the slot is ours until it is written below, after the last use of `burst`; the kernel has
+            // written the header. `taken <= slots`, so that no slot is looked at twice.
+            let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
+            let (len, offset) = (header.tp_snaplen as usize, usize::from(header.tp_mac));
+            if header.tp_snaplen < header.tp_len || offset + len > self.slot_bytes {
+                received.truncated += 1;
+                continue;
+            }
+            // SAFETY: as above; `offset <= slot_bytes`, and the header, in front of `offset`, is not used any more.
+            let buf = unsafe { NonNull::slice_from_raw_parts(slot.add(offset), self.slot_bytes - offset).as_mut() };
+            let mut frame = Frame::new(buf, len);
+            if complete_checksums && status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+                checksum::complete(frame.bytes_mut());
+            }
+            received.bytes += len as u64;
+            burst.push(frame);
+        }
+        received.frames = burst.len();
+        if !burst.is_empty() {
+            on_burst(&mut burst);
+        }
+        drop(burst);
+        for number in self.next..self.next + taken {
+            status(self.slot(number)).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        }
+        self.next = (self.next + taken) % self.slots;
+        received
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    pub(super) fn slot_bytes(&self) -> usize {
+        self.slot_bytes
+    }
+
+    /// The slot with that number; numbers go round once.
+    #[inline]
+    fn slot(&self, number: usize) -> NonNull<u8> {
+        let index = if number < self.slots { number } else { number - self.slots };
+        // SAFETY: `index < slots` as numbers are below `2 * slots`, and the mapping is `slots * slot_bytes` long.
+        unsafe { self.mapping.start().add(index * self.slot_bytes) }
+    }
+}
+
+/// The status word of a slot, which this process and the kernel both write.
+#[inline]
+fn status<'a>(slot: NonNull<u8>) -> &'a AtomicU32 {
+    // SAFETY: the slot is mapped for as long as the ring lives, and no caller keeps the reference; the word is aligned, as slots are
+    // aligned to 256; it is never accessed but atomically.
+    unsafe { slot.add(offset_of!(libc::tpacket2_hdr, tp_status)).cast::<AtomicU32>().as_ref() }
+}

@@ -1,0 +1,86 @@
+//! The AF_PACKET socket itself: what [`super::PacketLink`] and the pnet link have in common.
+
+use crate::error::{OpenError, RecvError, means_down};
+use crate::sys;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// The option level of packet sockets; libc names it for a wider C type.
+const SOL_PACKET: i32 = 263;
+
+const NEEDS: &str = "CAP_NET_RAW in the user namespace that owns this network namespace";
+
+/// After how many receptions of nothing the socket is asked for an error that it keeps: the mapped ring does not show one.
+pub(crate) const IDLE_POLLS_PER_ERROR_CHECK: u32 = 4096;
+
+/// Makes a packet socket for `interface`, promiscuous and deaf to outgoing frames, that receives nothing before [`bind`].
+pub(crate) fn open(interface: &str) -> Result<(OwnedFd, u32), OpenError> {
+    let index = sys::interface_index(interface)?;
+    // Protocol zero: not hooked in anywhere yet, so that no frame of another interface comes before the bind.
+    let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
+        .map_err(|source| OpenError::from_io("open a packet socket", NEEDS, source))?;
+    option(fd.as_fd(), libc::PACKET_IGNORE_OUTGOING, &1i32, "ignore outgoing frames")?;
+    let membership = libc::packet_mreq {
+        mr_ifindex: index as i32,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    option(fd.as_fd(), libc::PACKET_ADD_MEMBERSHIP, &membership, "make the interface promiscuous")?;
+    // Room for several bursts in flight; beyond the administrator's limit only with CAP_NET_ADMIN in the initial user namespace.
+    let send_buffer_bytes = 4i32 << 20;
+    if sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &send_buffer_bytes).is_err() {
+        sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, &send_buffer_bytes)
+            .map_err(|source| OpenError::System { what: "size the send buffer", source })?;
+    }
+    Ok((fd, index))
+}
+
+/// Sets an option of the packet level.
+pub(crate) fn option<T: Copy>(fd: BorrowedFd<'_>, name: i32, value: &T, what: &'static str) -> Result<(), OpenError> {
+    sys::set_option(fd, SOL_PACKET, name, value).map_err(|source| OpenError::from_io(what, NEEDS, source))
+}
+
+/// Sends past the queueing discipline (kernel: `packet_direct_xmit`).
+pub(crate) fn bypass_queueing(fd: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_option(fd, SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1i32)
+}
+
+/// Starts the reception of all frames of the interface with that index.
+pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32) -> Result<(), OpenError> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: index as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: pointer and length describe `address`, which outlives the call.
+    let answer = unsafe {
+        libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), size_of_val(&address) as libc::socklen_t)
+    };
+    sys::check(answer).map_err(|source| OpenError::from_io("bind a packet socket", NEEDS, source))
+}
+
+/// Frames lost since the last call because the socket had no room. Reading the kernel's count resets it (packet(7)).
+pub(crate) fn take_drops(fd: BorrowedFd<'_>) -> u64 {
+    let zeroed = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    // The option cannot fail on a packet socket; were it to, a loss would show as a difference to what was sent.
+    sys::get_option(fd, SOL_PACKET, libc::PACKET_STATISTICS, zeroed).map_or(0, |counted| u64::from(counted.tp_drops))
+}
+
+/// Once in a while, asks a socket that has nothing to receive whether it has an error to tell.
+pub(crate) fn look_for_error(fd: BorrowedFd<'_>, idle_polls: &mut u32) -> Result<(), RecvError> {
+    *idle_polls += 1;
+    if *idle_polls < IDLE_POLLS_PER_ERROR_CHECK {
+        return Ok(());
+    }
+    *idle_polls = 0;
+    match sys::pending_error(fd) {
+        None => Ok(()),
+        Some(errno) if means_down(errno) => Err(RecvError::Down),
+        Some(errno) => Err(RecvError::Io(io::Error::from_raw_os_error(errno))),
+    }
+}
