@@ -1,0 +1,183 @@
+//! The open-loop generator at the pods' end.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use hdrhistogram::Histogram;
+use natrig_link::{BURST_MAX, Link, SendError};
+use natrig_wire::template::UdpTemplate;
+use natrig_wire::{Frame, MacAddr, WireError};
+
+use crate::{FlowSet, FrameSizes, STAMP_LEN, Schedule, Stamp, TTL};
+
+/// Whose MAC addresses a frame carries when it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Source: our own.
+    pub mac: MacAddr,
+    /// Destination: the next hop's.
+    pub peer: MacAddr,
+}
+
+/// What a generator is made from.
+#[derive(Debug, Clone)]
+pub struct GeneratorConfig {
+    /// The flows, used in turn.
+    pub flows: Arc<FlowSet>,
+    /// Frame sizes, used in turn.
+    pub sizes: FrameSizes,
+    /// MAC addresses.
+    pub endpoint: Endpoint,
+    /// Most frames handed to the link at once (1..=256). Small bursts keep the generator's own share of the latency small.
+    pub burst: usize,
+}
+
+/// What a trial's generator did.
+#[derive(Debug, Clone)]
+pub struct GeneratorCounts {
+    /// Frames that the link took.
+    pub sent: u64,
+    /// Their bytes, without FCS.
+    pub sent_bytes: u64,
+    /// Calls in which the link took fewer frames than were due.
+    pub refused_calls: u64,
+    /// Actual minus intended send time of every frame, in nanoseconds.
+    pub lag_ns: Histogram<u64>,
+}
+
+/// Whether a trial's schedule has run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendProgress {
+    /// More frames are due, now or later.
+    Sending,
+    /// The link has taken the last frame of the schedule.
+    Finished,
+}
+
+/// Sends stamped frames of a flow set on an open-loop schedule.
+#[derive(Debug)]
+pub struct Generator {
+    config: GeneratorConfig,
+    /// By frame length: `templates[i]` makes frames of `lens[i]` bytes.
+    lens: Vec<usize>,
+    templates: Vec<UdpTemplate<STAMP_LEN>>,
+    buffer: Vec<u8>,
+    slot: usize,
+    schedule: Schedule,
+    /// Intended times of frames that are due and not yet sent.
+    due: ArrayVec<u64, BURST_MAX>,
+    epoch_ns: u64,
+    trial: u8,
+    counts: GeneratorCounts,
+}
+
+impl Generator {
+    /// # Errors
+    /// [`WireError`] if a frame size cannot hold the headers and the stamp.
+    pub fn new(config: GeneratorConfig) -> Result<Self, WireError> {
+        let lens = config.sizes.distinct();
+        let Endpoint { mac, peer } = config.endpoint;
+        let templates = lens.iter().map(|len| UdpTemplate::new(*len, peer, mac, TTL)).collect::<Result<_, _>>()?;
+        let slot = config.sizes.len_max().next_multiple_of(64);
+        let burst = config.burst.clamp(1, BURST_MAX);
+        Ok(Self {
+            lens,
+            templates,
+            buffer: vec![0; slot * burst],
+            slot,
+            schedule: Schedule::count(0, 1.0),
+            due: ArrayVec::new(),
+            epoch_ns: 0,
+            trial: 0,
+            counts: GeneratorCounts::new(),
+            config: GeneratorConfig { burst, ..config },
+        })
+    }
+
+    /// Starts a trial: intended times of `schedule` count from `epoch_ns`. Counts start from zero.
+    pub fn begin(&mut self, trial: u8, schedule: Schedule, epoch_ns: u64) {
+        self.schedule = schedule;
+        self.due.clear();
+        self.epoch_ns = epoch_ns;
+        self.trial = trial;
+        self.counts.reset();
+    }
+
+    /// Sends what is due at `now_ns`, at most one burst.
+    ///
+    /// # Errors
+    /// Whatever the link returns.
+    pub fn send_due(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<SendProgress, SendError> {
+        let Some(now_ns) = now_ns.checked_sub(self.epoch_ns) else { return Ok(SendProgress::Sending) };
+        let mut next = self.schedule.peek();
+        while let Some(intended_ns) = next.filter(|at| *at <= now_ns && self.due.len() < self.config.burst) {
+            self.due.push(intended_ns);
+            self.schedule.advance();
+            next = self.schedule.peek();
+        }
+        if self.due.is_empty() {
+            return Ok(if next.is_none() { SendProgress::Finished } else { SendProgress::Sending });
+        }
+        self.send_burst(link, now_ns)?;
+        Ok(if next.is_none() && self.due.is_empty() { SendProgress::Finished } else { SendProgress::Sending })
+    }
+
+    /// What has been sent since [`Generator::begin`].
+    pub fn counts(&self) -> &GeneratorCounts {
+        &self.counts
+    }
+
+    fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<(), SendError> {
+        let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
+        let flows = u64::from(self.config.flows.len());
+        for (nth, (intended_ns, slot)) in self.due.iter().zip(self.buffer.chunks_exact_mut(self.slot)).enumerate() {
+            let index = self.counts.sent + nth as u64;
+            let flow = (index % flows) as u32;
+            let stamp = Stamp {
+                flow,
+                seq: (index / flows) as u32,
+                intended_ns: *intended_ns,
+                lag_ns: u32::try_from(now_ns - intended_ns).unwrap_or(u32::MAX),
+                trial: self.trial,
+                answer: false,
+            };
+            let len = self.config.sizes.len_of(index);
+            // A handful of lengths at most: a scan is the fastest map.
+            let kind = self.lens.iter().position(|known| *known == len).unwrap_or(0);
+            if let Some(tuple) = self.config.flows.get(flow) {
+                self.templates[kind].emit(slot, tuple, &stamp.to_bytes());
+            }
+            frames.push(Frame::new(slot, len));
+        }
+        let taken = link.send(&frames, &ALL[..frames.len()])?;
+        for (intended_ns, frame) in self.due.drain(..taken).zip(&frames) {
+            self.counts.lag_ns.saturating_record((now_ns - intended_ns).max(1));
+            self.counts.sent_bytes += frame.len() as u64;
+        }
+        self.counts.sent += taken as u64;
+        self.counts.refused_calls += u64::from(taken < frames.len());
+        Ok(())
+    }
+}
+
+/// "All of them, in order", for [`Link::send`].
+pub(crate) static ALL: [u16; BURST_MAX] = {
+    let mut all = [0; BURST_MAX];
+    let mut index = 0;
+    while index < BURST_MAX {
+        all[index] = index as u16;
+        index += 1;
+    }
+    all
+};
+
+impl GeneratorCounts {
+    fn new() -> Self {
+        Self { sent: 0, sent_bytes: 0, refused_calls: 0, lag_ns: crate::receiver::histogram() }
+    }
+
+    fn reset(&mut self) {
+        (self.sent, self.sent_bytes, self.refused_calls) = (0, 0, 0);
+        self.lag_ns.reset();
+    }
+}

@@ -1,0 +1,310 @@
+//! What was delivered, and whether it is what the design must make of it. The receiver decides, never the sender.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use natrig_wire::template::FourTuple;
+use natrig_wire::{ethernet, ipv4, udp};
+
+use crate::window::{Arrival, Window};
+use crate::{FlowSet, FrameSizes, STAMP_LEN, Stamp};
+
+/// Longest latency that is told apart, in nanoseconds.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+/// Decimal digits of a latency that are kept.
+const LATENCY_DIGITS: u8 = 3;
+
+/// An empty histogram of nanoseconds up to a minute, three significant digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "bounds and digits are constants that hdrhistogram accepts")]
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("constant bounds")
+}
+
+/// What a frame must look like where it is received.
+#[derive(Debug, Clone)]
+pub enum Expectation {
+    /// At the servers: destination untouched; source as the design says, and the same for all frames of a flow.
+    AtServer {
+        /// Addresses that may appear as source; `None` where no layer translates: the pod's own tuple must appear.
+        sources: Option<Vec<Ipv4Addr>>,
+        /// TTL left.
+        ttl: u8,
+    },
+    /// Back at the pods: exactly the reverse of what the pod sent.
+    AtPod {
+        /// TTL left.
+        ttl: u8,
+    },
+}
+
+/// Why a frame is not what the design must make of it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// An IP or UDP checksum is wrong, or the bytes are not the frame that was sent.
+    Corrupted,
+    /// Source address that no layer of this design may show.
+    WrongSource,
+    /// The destination was changed.
+    WrongDestination,
+    /// A flow changed its translated tuple within a trial.
+    MappingChanged,
+    /// Two flows came out with one tuple.
+    MappingShared,
+    /// The TTL is not what the hops leave of it.
+    WrongTtl,
+    /// The length is not that of the frame sent.
+    WrongLength,
+}
+
+/// The first frame with a fault, for the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultSample {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The tuple that the pod sent, where the stamp could be read.
+    pub sent: Option<FourTuple>,
+    /// The bytes received.
+    pub bytes: Vec<u8>,
+}
+
+/// Frames by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReceiveCounts {
+    /// Delivered: right, and for the first time.
+    pub received: u64,
+    /// Their bytes, without FCS.
+    pub received_bytes: u64,
+    /// Delivered, but after a later frame of the flow.
+    pub reordered: u64,
+    /// Right, but seen before.
+    pub duplicated: u64,
+    /// [`Fault::Corrupted`] or [`Fault::WrongLength`].
+    pub corrupted: u64,
+    /// Any other [`Fault`].
+    pub mistranslated: u64,
+    /// Left over from another trial.
+    pub stale: u64,
+    /// Not ours: no stamp to read.
+    pub foreign: u64,
+}
+
+/// The latencies of delivered frames, in nanoseconds.
+#[derive(Debug, Clone)]
+pub struct Latency {
+    /// From the time the schedule wanted the frame sent: free of coordinated omission.
+    pub intended_ns: Histogram<u64>,
+    /// From the time it was handed to the link.
+    pub sent_ns: Histogram<u64>,
+}
+
+/// Receives the frames of a flow set and holds them against an [`Expectation`].
+#[derive(Debug)]
+pub struct Receiver {
+    flows: Arc<FlowSet>,
+    sizes: FrameSizes,
+    expectation: Expectation,
+    windows: Vec<Window>,
+    bindings: Vec<Option<(Ipv4Addr, u16)>>,
+    owners: HashMap<FourTuple, u32>,
+    counts: ReceiveCounts,
+    latency: Latency,
+    sample: Option<FaultSample>,
+    epoch_ns: u64,
+    trial: u8,
+}
+
+impl Receiver {
+    /// A receiver for frames of `flows` with the lengths of `sizes`.
+    pub fn new(flows: Arc<FlowSet>, sizes: FrameSizes, expectation: Expectation) -> Self {
+        let count = flows.len() as usize;
+        Self {
+            sizes,
+            expectation,
+            windows: vec![Window::default(); count],
+            bindings: vec![None; count],
+            owners: HashMap::with_capacity(count),
+            counts: ReceiveCounts::default(),
+            latency: Latency { intended_ns: histogram(), sent_ns: histogram() },
+            sample: None,
+            epoch_ns: 0,
+            trial: 0,
+            flows,
+        }
+    }
+
+    /// Starts a trial; what is known of the translated tuples stays (they must not change while mappings live).
+    pub fn begin(&mut self, trial: u8, epoch_ns: u64) {
+        self.windows.fill(Window::default());
+        self.counts = ReceiveCounts::default();
+        self.latency.intended_ns.reset();
+        self.latency.sent_ns.reset();
+        (self.trial, self.epoch_ns) = (trial, epoch_ns);
+    }
+
+    /// Forgets the translated tuples: the mappings are gone.
+    pub fn forget_bindings(&mut self) {
+        self.bindings.fill(None);
+        self.owners.clear();
+        self.sample = None;
+    }
+
+    /// Looks at one frame. True if it was delivered: right, and for the first time.
+    #[inline]
+    pub fn receive(&mut self, frame: &[u8], now_ns: u64) -> bool {
+        let Some(parsed) = parse(frame) else {
+            self.counts.foreign += 1;
+            return false;
+        };
+        if parsed.stamp.trial != self.trial
+            || parsed.stamp.answer != matches!(self.expectation, Expectation::AtPod { .. })
+        {
+            self.counts.stale += 1;
+            return false;
+        }
+        if let Err(fault) = self.judge(&parsed) {
+            self.fault(fault, &parsed, frame);
+            return false;
+        }
+        self.deliver(&parsed.stamp, frame.len(), now_ns)
+    }
+
+    /// What has arrived since [`Receiver::begin`].
+    pub fn counts(&self) -> ReceiveCounts {
+        self.counts
+    }
+
+    /// The latencies since [`Receiver::begin`].
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// The first faulty frame since the bindings were forgotten.
+    pub fn fault_sample(&self) -> Option<&FaultSample> {
+        self.sample.as_ref()
+    }
+
+    /// How many flows have shown a translated tuple.
+    pub fn bindings_learned(&self) -> usize {
+        self.bindings.iter().flatten().count()
+    }
+
+    fn judge(&mut self, parsed: &Parsed) -> Result<(), Fault> {
+        let stamp = &parsed.stamp;
+        if !parsed.checksums_right {
+            return Err(Fault::Corrupted);
+        }
+        let sent = *self.flows.get(stamp.flow).ok_or(Fault::Corrupted)?;
+        let index = u64::from(stamp.seq) * u64::from(self.flows.len()) + u64::from(stamp.flow);
+        if parsed.len != self.sizes.len_of(index) {
+            return Err(Fault::WrongLength);
+        }
+        let seen = parsed.tuple;
+        let (sources, ttl) = match &self.expectation {
+            Expectation::AtPod { ttl } => {
+                let right = seen == sent.reversed();
+                return if !right {
+                    Err(Fault::WrongDestination)
+                } else if parsed.ttl != *ttl {
+                    Err(Fault::WrongTtl)
+                } else {
+                    Ok(())
+                };
+            }
+            Expectation::AtServer { sources, ttl } => (sources, *ttl),
+        };
+        if (seen.dst, seen.dst_port) != (sent.dst, sent.dst_port) {
+            return Err(Fault::WrongDestination);
+        }
+        if parsed.ttl != ttl {
+            return Err(Fault::WrongTtl);
+        }
+        let binding = &mut self.bindings[stamp.flow as usize];
+        if let Some(known) = binding {
+            return if *known == (seen.src, seen.src_port) { Ok(()) } else { Err(Fault::MappingChanged) };
+        }
+        let source_allowed = match sources {
+            None => (seen.src, seen.src_port) == (sent.src, sent.src_port),
+            Some(pool) => pool.contains(&seen.src),
+        };
+        if !source_allowed {
+            return Err(Fault::WrongSource);
+        }
+        if *self.owners.entry(seen).or_insert(stamp.flow) != stamp.flow {
+            return Err(Fault::MappingShared);
+        }
+        *binding = Some((seen.src, seen.src_port));
+        Ok(())
+    }
+
+    fn deliver(&mut self, stamp: &Stamp, len: usize, now_ns: u64) -> bool {
+        match self.windows[stamp.flow as usize].record(stamp.seq) {
+            Arrival::InOrder => {}
+            Arrival::Reordered => self.counts.reordered += 1,
+            Arrival::Duplicate | Arrival::TooOld => {
+                self.counts.duplicated += 1;
+                return false;
+            }
+        }
+        self.counts.received += 1;
+        self.counts.received_bytes += len as u64;
+        let since_intended = now_ns.saturating_sub(self.epoch_ns + stamp.intended_ns).max(1);
+        let since_sent = since_intended.saturating_sub(u64::from(stamp.lag_ns)).max(1);
+        self.latency.intended_ns.saturating_record(since_intended);
+        self.latency.sent_ns.saturating_record(since_sent);
+        true
+    }
+
+    #[cold]
+    fn fault(&mut self, fault: Fault, parsed: &Parsed, frame: &[u8]) {
+        match fault {
+            Fault::Corrupted | Fault::WrongLength => self.counts.corrupted += 1,
+            Fault::WrongSource
+            | Fault::WrongDestination
+            | Fault::MappingChanged
+            | Fault::MappingShared
+            | Fault::WrongTtl => self.counts.mistranslated += 1,
+        }
+        let sent = self.flows.get(parsed.stamp.flow).copied();
+        self.sample.get_or_insert_with(|| FaultSample { fault, sent, bytes: frame.to_vec() });
+    }
+}
+
+/// A stamped UDP frame.
+struct Parsed {
+    tuple: FourTuple,
+    ttl: u8,
+    stamp: Stamp,
+    len: usize,
+    checksums_right: bool,
+}
+
+#[inline]
+fn parse(frame: &[u8]) -> Option<Parsed> {
+    let ethernet = ethernet::Packet::new_checked(frame).ok()?;
+    if ethernet.ethertype() != ethernet::ethertype::IPV4 {
+        return None;
+    }
+    let ip = ipv4::Packet::new_checked(ethernet.payload()).ok()?;
+    if ip.protocol() != ipv4::protocol::UDP || ip.is_fragment() {
+        return None;
+    }
+    let datagram = udp::Packet::new_checked(ip.payload()).ok()?;
+    let stamp = Stamp::from_bytes(datagram.payload().first_chunk::<STAMP_LEN>()?);
+    let (src, dst) = (ip.src(), ip.dst());
+    Some(Parsed {
+        tuple: FourTuple { src, src_port: datagram.src_port(), dst, dst_port: datagram.dst_port() },
+        ttl: ip.ttl(),
+        stamp,
+        len: frame.len(),
+        // Ours always carry a UDP checksum: one that a layer has zeroed is damage too.
+        checksums_right: datagram.checksum() != 0 && ip.verify_checksum() && datagram.verify_checksum(src, dst),
+    })
+}
+
+#[cfg(test)]
+mod tests;
