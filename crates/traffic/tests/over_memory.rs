@@ -1,0 +1,169 @@
+//! Generator and reflector joined by links in memory, with and without faults in between.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use natrig_link::Link;
+use natrig_link::memory::{MemoryLink, pair};
+use natrig_traffic::{
+    Arrivals, Endpoint, Expectation, FlowSet, FlowSpec, FrameSizes, Generator, GeneratorConfig, Receiver, Reflector,
+    Schedule, SendProgress, TTL, tcp,
+};
+use natrig_wire::MacAddr;
+
+const POD: Endpoint = Endpoint { mac: MacAddr([2, 0, 0, 0, 0, 1]), peer: MacAddr([2, 0, 0, 0, 0, 2]) };
+const SERVER: Endpoint = Endpoint { mac: POD.peer, peer: POD.mac };
+
+/// Time stands still but for what a test adds.
+static NOW_NS: AtomicU64 = AtomicU64::new(1_000_000);
+
+fn clock() -> u64 {
+    NOW_NS.fetch_add(100, Ordering::Relaxed)
+}
+
+fn flows(count: u32) -> Arc<FlowSet> {
+    let spec = FlowSpec {
+        pods: (2..10).map(|n| Ipv4Addr::new(10, 0, 1, n)).collect(),
+        src_ports: (32768, 60999),
+        servers: vec![Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)],
+        dst_port: 443,
+        flows: count,
+        seed: 7,
+    };
+    Arc::new(FlowSet::new(&spec).unwrap())
+}
+
+struct Bench {
+    generator: Generator,
+    back: Receiver,
+    reflector: Reflector,
+    pods: MemoryLink,
+    servers: MemoryLink,
+}
+
+fn bench(flow_count: u32, sizes: FrameSizes, answers: bool, slots: usize) -> Bench {
+    let flows = flows(flow_count);
+    let config = GeneratorConfig { flows: flows.clone(), sizes: sizes.clone(), endpoint: POD, burst: 64 };
+    let expectation = Expectation::AtServer { sources: None, ttl: TTL };
+    let receiver = Receiver::new(flows.clone(), sizes.clone(), expectation);
+    let (pods, servers) = pair(slots, 1514);
+    Bench {
+        generator: Generator::new(config).unwrap(),
+        back: Receiver::new(flows, sizes, Expectation::AtPod { ttl: TTL }),
+        reflector: Reflector::new(receiver, SERVER, answers),
+        pods,
+        servers,
+    }
+}
+
+impl Bench {
+    /// Sends the whole schedule; the reflector polls after each burst.
+    fn run(&mut self, schedule: Schedule) {
+        let epoch_ns = clock();
+        self.generator.begin(1, schedule, epoch_ns);
+        self.reflector.begin(1, epoch_ns);
+        self.back.begin(1, epoch_ns);
+        loop {
+            let progress = self.generator.send_due(&mut self.pods, clock()).unwrap();
+            self.reflector.poll(&mut self.servers, clock).unwrap();
+            let back = &mut self.back;
+            let pods = &mut self.pods;
+            pods.recv(256, &mut |frames| {
+                for frame in frames {
+                    back.receive(frame.bytes(), clock());
+                }
+            })
+            .unwrap();
+            if progress == SendProgress::Finished {
+                break;
+            }
+        }
+        while self.reflector.poll(&mut self.servers, clock).unwrap() > 0 {}
+    }
+}
+
+#[test]
+fn every_frame_of_every_size_arrives_and_is_answered() {
+    for sizes in [FrameSizes::cycle(&[64]).unwrap(), FrameSizes::imix(), FrameSizes::cycle(&[1518]).unwrap()] {
+        let mut bench = bench(100, sizes, true, 1024);
+        bench.run(Schedule::new(Arrivals::Poisson, 1e6, 5_000_000, 3));
+        let sent = bench.generator.counts();
+        let there = bench.reflector.receiver().counts();
+        assert!(sent.sent > 4000);
+        assert_eq!((there.received, there.received_bytes), (sent.sent, sent.sent_bytes));
+        assert_eq!((there.reordered, there.duplicated, there.corrupted, there.mistranslated), (0, 0, 0, 0));
+        assert_eq!(bench.reflector.answers(), (sent.sent, 0));
+        assert_eq!(bench.back.counts().received, sent.sent);
+        assert_eq!(bench.reflector.receiver().latency().intended_ns.len(), sent.sent);
+        assert_eq!(sent.lag_ns.len(), sent.sent);
+    }
+}
+
+#[test]
+fn one_frame_per_flow_teaches_all_bindings() {
+    let mut bench = bench(1000, FrameSizes::cycle(&[64]).unwrap(), false, 1024);
+    bench.run(Schedule::count(1000, 1e6));
+    assert_eq!(bench.reflector.receiver().bindings_learned(), 1000);
+    assert_eq!(bench.generator.counts().sent, 1000);
+}
+
+/// A full link refuses: the generator keeps the frame, and its lag shows in the histograms.
+#[test]
+fn a_full_link_delays_but_loses_nothing() {
+    let mut bench = bench(10, FrameSizes::cycle(&[64]).unwrap(), false, 8);
+    bench.run(Schedule::new(Arrivals::Constant, 1e8, 1_000_000, 0));
+    let counts = bench.generator.counts();
+    assert_eq!(counts.sent, 100_000);
+    assert!(counts.refused_calls > 0);
+    assert_eq!(bench.reflector.receiver().counts().received, 100_000);
+    let latency = bench.reflector.receiver().latency();
+    assert!(
+        latency.intended_ns.max() > 10 * latency.sent_ns.max(),
+        "waiting before sending counts from the intended time"
+    );
+}
+
+#[test]
+fn tcp_connects_transfers_and_closes() {
+    let (mut pods, mut servers) = pair(256, 1514);
+    let config = tcp::ExchangeConfig {
+        client: SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, 2), 40_000),
+        client_endpoint: POD,
+        server: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 443),
+        server_endpoint: SERVER,
+        bytes: 300_000,
+        seed: 1,
+    };
+    let mut now_ns = 0;
+    let mut exchange = tcp::Exchange::new(&config, now_ns).unwrap();
+    let end = loop {
+        now_ns += 1_000_000;
+        match exchange.poll(&mut pods, &mut servers, now_ns).unwrap() {
+            tcp::ExchangeState::Running => assert!(now_ns < 60_000_000_000, "a minute of virtual time"),
+            state @ (tcp::ExchangeState::Completed { .. } | tcp::ExchangeState::Failed { .. }) => break state,
+        }
+    };
+    assert_eq!(end, tcp::ExchangeState::Completed { client_seen: config.client });
+}
+
+/// Nobody answers: the exchange must not run for ever, nor claim success.
+#[test]
+fn tcp_without_a_way_through_does_not_complete() {
+    let (mut pods, _nobody) = pair(256, 1514);
+    let (mut servers, _nobody_either) = pair(256, 1514);
+    let config = tcp::ExchangeConfig {
+        client: SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, 2), 40_000),
+        client_endpoint: POD,
+        server: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 443),
+        server_endpoint: SERVER,
+        bytes: 10,
+        seed: 1,
+    };
+    let mut exchange = tcp::Exchange::new(&config, 0).unwrap();
+    for step in 0..2000 {
+        let state = exchange.poll(&mut pods, &mut servers, step * 1_000_000).unwrap();
+        assert_eq!(state, tcp::ExchangeState::Running);
+    }
+}
