@@ -1,0 +1,160 @@
+//! AF_PACKET links, with and without pnet.
+
+use crate::common::{self, Direction};
+use crate::netns::{in_fresh_namespace, send_partial_checksum, set_up, veth_pair};
+use crate::property;
+use natrig_link::packet::{PacketLink, PacketOptions};
+use natrig_link::pnet::PnetLink;
+use natrig_link::wait::{self, Woken};
+use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, SendError};
+use std::time::Duration;
+
+#[test]
+fn packet_links_account_for_every_frame() {
+    in_fresh_namespace("packet::packet_links_account_for_every_frame", || {
+        let options = PacketOptions { rx_slots: 512, ..PacketOptions::default() };
+        property(24, FRAME_LEN_MAX, |interface| PacketLink::open(interface, &options).unwrap());
+    });
+}
+
+#[test]
+fn packet_links_with_small_slots_count_long_frames() {
+    in_fresh_namespace("packet::packet_links_with_small_slots_count_long_frames", || {
+        let options = PacketOptions { rx_slots: 4096, ..PacketOptions::small_frames() };
+        property(8, 250, |interface| PacketLink::open(interface, &options).unwrap());
+    });
+}
+
+#[test]
+fn pnet_links_account_for_every_frame() {
+    in_fresh_namespace("packet::pnet_links_account_for_every_frame", || {
+        property(12, FRAME_LEN_MAX, |interface| PnetLink::open(interface).unwrap());
+    });
+}
+
+#[test]
+fn a_full_packet_ring_loses_what_it_counts() {
+    in_fresh_namespace("packet::a_full_packet_ring_loses_what_it_counts", || {
+        veth_pair("left", "right", 1);
+        let mut left = PacketLink::open("left", &PacketOptions::default()).unwrap();
+        let options = PacketOptions { rx_slots: 256, ..PacketOptions::small_frames() };
+        let mut right = PacketLink::open("right", &options).unwrap();
+        assert_eq!((right.describe().slots, right.describe().slot_bytes), (256, 256));
+        let mut forth = Direction::default();
+        for _ in 0..10 {
+            forth.send(&mut left, &[(0, 60); 100]);
+        }
+        assert_eq!(forth.taken, 1000);
+        forth.drain(left.stats(), &mut right, LinkStats::default());
+        assert_eq!(forth.received, 256);
+        assert_eq!(right.stats().rx_overflow, 1000 - 256);
+    });
+}
+
+#[test]
+fn frames_longer_than_the_mtu_are_refused_and_counted() {
+    in_fresh_namespace("packet::frames_longer_than_the_mtu_are_refused_and_counted", || {
+        veth_pair("left", "right", 1);
+        let mut packet = PacketLink::open("left", &PacketOptions::default()).unwrap();
+        let mut pnet = PnetLink::open("left").unwrap();
+        let mut right = PacketLink::open("right", &PacketOptions::default()).unwrap();
+        for link in [&mut packet as &mut dyn Link, &mut pnet] {
+            let mut forth = Direction::default();
+            forth.send(link, &[(0, 60), (0, 1519), (0, 61), (0, 3000), (0, 1514)]);
+            assert_eq!(forth.taken, 5);
+            let before = right.stats();
+            forth.drain(link.stats(), &mut right, before);
+            assert_eq!(forth.received, 3);
+            assert_eq!((link.stats().tx_frames, link.stats().tx_refused), (3, 2));
+        }
+    });
+}
+
+#[test]
+fn a_sleeper_is_woken_by_a_frame() {
+    in_fresh_namespace("packet::a_sleeper_is_woken_by_a_frame", || {
+        veth_pair("left", "right", 1);
+        let mut left = PacketLink::open("left", &PacketOptions::default()).unwrap();
+        let mut right = PacketLink::open("right", &PacketOptions::default()).unwrap();
+        let mut slow = PnetLink::open("right").unwrap();
+        let asleep = wait::until_readable(&[&left, &right, &slow], Duration::from_millis(1)).unwrap();
+        assert_eq!(asleep, Woken::TimedOut);
+        let mut forth = Direction::default();
+        let sender = std::thread::spawn(move || {
+            forth.send(&mut left, &[(0, 60)]);
+            (forth, left.stats())
+        });
+        let awake = wait::until_readable(&[&right, &slow], Duration::from_secs(60)).unwrap();
+        assert_eq!(awake, Woken::Readable);
+        let (mut forth, sent) = sender.join().unwrap();
+        forth.drain(sent, &mut right, LinkStats::default());
+        assert_eq!(slow.recv(BURST_MAX, &mut |_| {}).unwrap(), 1, "each socket gets its own copy");
+    });
+}
+
+#[test]
+fn an_interface_that_goes_down_is_an_error() {
+    in_fresh_namespace("packet::an_interface_that_goes_down_is_an_error", || {
+        veth_pair("left", "right", 1);
+        let mut links: [Box<dyn Link>; 2] = [
+            Box::new(PacketLink::open("left", &PacketOptions::default()).unwrap()),
+            Box::new(PnetLink::open("left").unwrap()),
+        ];
+        set_up("left", false);
+        for link in &mut links {
+            let answers: Vec<_> = (0..10_000).map(|_| link.recv(BURST_MAX, &mut |_| {})).collect();
+            assert!(answers.iter().any(|answer| matches!(answer, Err(RecvError::Down))), "{:?}", link.describe());
+            let mut bytes = common::frame_bytes(0, 0, 60);
+            let frames = [natrig_wire::Frame::new(&mut bytes, 60)];
+            let answer = link.send(&frames, &[0]);
+            assert!(matches!(answer, Err(SendError::Down)), "{answer:?} {:?}", link.describe());
+        }
+    });
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    in_fresh_namespace("packet::an_interface_that_is_not_there_is_named", || {
+        let error = PacketLink::open("nowhere", &PacketOptions::default()).unwrap_err();
+        assert!(matches!(&error, OpenError::NoSuchInterface { interface } if interface == "nowhere"), "{error}");
+        assert!(PnetLink::open("with\0nul").unwrap_err().to_string().contains("no such interface"));
+    });
+}
+
+/// UDP 10.0.0.1:1024 -> 10.0.0.2:53 "abc", padded, its checksum left as the pseudo-header's sum, as a stack leaves it to a card.
+const PARTIAL_UDP: [u8; 60] = {
+    let mut frame = [0; 60];
+    let head = [
+        2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, // Ethernet
+        0x45, 0, 0, 31, 0, 0, 0x40, 0, 64, 17, 0x26, 0xcc, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+        4, 0, 0, 53, 0, 11, 0x14, 0x1f, b'a', b'b', b'c', // UDP
+    ];
+    let mut at = 0;
+    while at < head.len() {
+        frame[at] = head[at];
+        at += 1;
+    }
+    frame
+};
+
+#[test]
+fn partial_checksums_are_completed_if_asked() {
+    in_fresh_namespace("packet::partial_checksums_are_completed_if_asked", || {
+        veth_pair("left", "right", 1);
+        let completing = PacketOptions { complete_checksums: true, ..PacketOptions::small_frames() };
+        let mut completing = PacketLink::open("right", &completing).unwrap();
+        let mut plain = PacketLink::open("right", &PacketOptions::small_frames()).unwrap();
+        send_partial_checksum("left", &PARTIAL_UDP);
+        let received = |link: &mut PacketLink| {
+            let mut bytes: Vec<u8> = Vec::new();
+            wait::until_readable(&[&*link], Duration::from_secs(10)).unwrap();
+            link.recv(BURST_MAX, &mut |burst| bytes.extend(burst[0].bytes())).unwrap();
+            bytes
+        };
+        assert_eq!(received(&mut plain), PARTIAL_UDP);
+        let mut expected = PARTIAL_UDP;
+        // Over 141f (pseudo-header), 0400 0035 000b 6162 6300: dcc1.
+        expected[40..42].copy_from_slice(&(!0xdcc1u16).to_be_bytes());
+        assert_eq!(received(&mut completing), expected);
+    });
+}
