@@ -1,0 +1,195 @@
+//! What must hold between settings, each of which is sound by itself.
+
+use thiserror::Error;
+
+use super::bounds;
+use super::model::{Rate, Scenario};
+use super::plan;
+use super::read::{Fault, Spots};
+
+/// Two or more settings that cannot hold at once.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message} ({help})")]
+pub struct Violation {
+    /// The dotted names of the settings at fault, the likeliest first.
+    pub settings: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// The mend.
+    pub help: String,
+}
+
+impl Violation {
+    pub(super) fn new(settings: &[&str], message: String, help: impl Into<String>) -> Self {
+        Self { settings: settings.iter().map(|&setting| setting.to_owned()).collect(), message, help: help.into() }
+    }
+
+    /// Puts the blame on the first setting that was typed.
+    pub(super) fn into_fault(self, spots: &Spots) -> Fault {
+        let blamed = self.settings.iter().find(|setting| spots.typed(setting)).or_else(|| self.settings.first());
+        let at = blamed.map_or(0..0, |setting| spots.of(setting));
+        Fault { at, message: self.message, help: self.help }
+    }
+}
+
+impl Scenario {
+    /// Tells whether the settings go together. [`Self::parse`] and [`Self::load`] have asked already; ask again after changing some.
+    ///
+    /// # Errors
+    ///
+    /// The first violation found.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.topology.validate().map_err(|error| plan::violation(&self.topology, &error))?;
+        self.check_flows()?;
+        self.check_frames()?;
+        self.check_rates()?;
+        self.check_time()
+    }
+
+    /// The longest that measuring can take, in milliseconds, if no trial is repeated and the time limit does not end it.
+    #[must_use]
+    pub fn duration_ms_max(&self) -> u64 {
+        let measure = &self.measure;
+        let search_ms =
+            u64::from(measure.rate.max_trials()) * (u64::from(measure.trial_ms) + bounds::TRIAL_OVERHEAD_MS);
+        u64::from(measure.rounds) * self.cells_per_round() * (search_ms + self.latency_trial_ms())
+    }
+
+    /// A time limit that lets everything be measured, in seconds; at least that of the quick scenario.
+    pub(super) fn sufficient_time_limit_s(&self) -> u32 {
+        let needed_s = u32::try_from(self.duration_ms_max().div_ceil(1000)).unwrap_or(u32::MAX);
+        needed_s.clamp(Self::quick().measure.time_limit_s, *bounds::TIME_LIMIT_S.end())
+    }
+
+    fn cells_per_round(&self) -> u64 {
+        self.designs.len() as u64 * self.traffic.frame_sizes.len() as u64
+    }
+
+    fn latency_trial_ms(&self) -> u64 {
+        u64::from(self.measure.latency_ms) + bounds::TRIAL_OVERHEAD_MS
+    }
+
+    fn check_flows(&self) -> Result<(), Violation> {
+        let (traffic, topology) = (&self.traffic, &self.topology);
+        let flows = u64::from(traffic.flows);
+        let (pods, servers) = (u64::from(topology.pods.count), u64::from(topology.internet.server_count));
+        let tuples = pods * u64::from(traffic.src_ports.count()) * servers;
+        if flows > tuples {
+            return Err(Violation::new(
+                &["traffic.flows", "traffic.src_ports", "topology.pods.count", "topology.internet.server_count"],
+                format!(
+                    "`traffic.flows` asks for {flows} flows, but {pods} pods × {} source ports × {servers} servers make only {tuples}",
+                    traffic.src_ports.count()
+                ),
+                "lower `flows`, or add pods, source ports or servers",
+            ));
+        }
+        let layers = [
+            ("node", self.designs.iter().any(|design| design.translates_at_node()), &topology.node.addresses),
+            ("gateway", self.designs.iter().any(|design| design.translates_at_gateway()), &topology.gateway.addresses),
+        ];
+        for (layer, translates, addresses) in layers {
+            let ports = addresses.len() as u64 * servers * bounds::NAT_PORTS_PER_ADDRESS;
+            if translates && flows > ports {
+                let setting = format!("topology.{layer}.addresses");
+                return Err(Violation::new(
+                    &["traffic.flows", &setting, "topology.internet.server_count"],
+                    format!(
+                        "`traffic.flows` asks for {flows} flows, but the {layer} can translate at most {ports} (addresses × servers × ports: {} × {servers} × {})",
+                        addresses.len(),
+                        bounds::NAT_PORTS_PER_ADDRESS
+                    ),
+                    format!("lower `flows`, or add to `{setting}` or `topology.internet.server_count`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_frames(&self) -> Result<(), Violation> {
+        let largest_allowed = self.topology.mtu.saturating_add(bounds::FRAME_OVERHEAD_BYTES);
+        for (index, size) in self.traffic.frame_sizes.iter().enumerate() {
+            if size.largest_bytes() > largest_allowed {
+                return Err(Violation::new(
+                    &[&format!("traffic.frame_size[{index}]"), "topology.mtu"],
+                    format!(
+                        "`traffic.frame_size` {size} needs frames of {} bytes, but an MTU of {} allows {largest_allowed}",
+                        size.largest_bytes(),
+                        self.topology.mtu
+                    ),
+                    format!("lower `frame_size` to {largest_allowed}, or raise `topology.mtu`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_rates(&self) -> Result<(), Violation> {
+        let measure = &self.measure;
+        if let Rate::Search(search) = measure.rate
+            && f64::from(search.max_pps) <= f64::from(search.min_pps) * (1.0 + search.precision)
+        {
+            return Err(Violation::new(
+                &["measure.search.max_pps", "measure.search.min_pps", "measure.search.precision"],
+                format!(
+                    "`measure.search` has nothing to search between min_pps = {} and max_pps = {}",
+                    search.min_pps, search.max_pps
+                ),
+                format!("make `max_pps` more than {} × `min_pps`", 1.0 + search.precision),
+            ));
+        }
+        let rate_setting = match measure.rate {
+            Rate::Search(_) => ("measure.search.min_pps", "measure.search.max_pps"),
+            Rate::FixedPps(_) => ("measure.fixed_rate_pps", "measure.fixed_rate_pps"),
+        };
+        let lowest_pps = f64::from(measure.rate.lowest_pps());
+        for (setting, duration_ms, pps) in [
+            ("measure.trial_ms", measure.trial_ms, lowest_pps),
+            ("measure.latency_ms", measure.latency_ms, lowest_pps * measure.latency_fraction),
+        ] {
+            if pps * f64::from(duration_ms) < 1000.0 {
+                return Err(Violation::new(
+                    &[rate_setting.0, setting],
+                    format!("at {pps} frames per second not one frame is sent within `{setting}` = {duration_ms}"),
+                    format!("raise `{}` or `{setting}`", rate_setting.0),
+                ));
+            }
+        }
+        let longest_ms = measure.trial_ms.max(measure.latency_ms);
+        let frames = u64::from(measure.rate.highest_pps()) * u64::from(longest_ms) / 1000;
+        if frames > bounds::FRAMES_PER_TRIAL_MAX {
+            let setting =
+                if measure.trial_ms >= measure.latency_ms { "measure.trial_ms" } else { "measure.latency_ms" };
+            return Err(Violation::new(
+                &[setting, rate_setting.1],
+                format!(
+                    "`{setting}` = {longest_ms} at {} frames per second makes {frames} frames a trial, but at most {} can be accounted for",
+                    measure.rate.highest_pps(),
+                    bounds::FRAMES_PER_TRIAL_MAX
+                ),
+                format!("shorten `{setting}`, or lower `{}`", rate_setting.1),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_time(&self) -> Result<(), Violation> {
+        let trial_ms = u64::from(self.measure.trial_ms) + bounds::TRIAL_OVERHEAD_MS;
+        let round_ms_min = self.cells_per_round() * (trial_ms + self.latency_trial_ms());
+        if round_ms_min <= u64::from(self.measure.time_limit_s) * 1000 {
+            return Ok(());
+        }
+        Err(Violation::new(
+            &["measure.time_limit_s", "measure.trial_ms", "measure.latency_ms"],
+            format!(
+                "`measure.time_limit_s` = {} is too short for a single round, which takes at least {} s",
+                self.measure.time_limit_s,
+                round_ms_min.div_ceil(1000)
+            ),
+            format!(
+                "allow {} s or more, or measure fewer designs and frame sizes, or shorter trials",
+                round_ms_min.div_ceil(1000)
+            ),
+        ))
+    }
+}

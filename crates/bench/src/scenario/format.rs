@@ -1,0 +1,203 @@
+//! The file format: which sections and keys there are, and what each sets.
+//!
+//! `bench-configs/quick.toml` shows them all. What a file leaves out is as in [`Scenario::quick`], but for the title (the file's
+//! name), the question (none), addresses in a network that the file does give, and the time limit (enough for what is asked).
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use natrig_lab::net::Ipv4Net;
+use natrig_lab::topology::{MAX_NAT_ADDRESSES, MAX_POD_ADDRESSES, MAX_QUEUES, MAX_SERVER_ADDRESSES, MIN_MTU, Topology};
+
+use super::bounds;
+use super::kinds::{frame_size, network, number, one_or_more, parsed, ports, profile, text, whole, word};
+use super::model::{Layer, Limits, Link, Measure, Placement, Rate, Scenario, Search, Traffic};
+use super::read::{Fault, Section, Spots, walk};
+use super::words::{Design, Word};
+
+/// Reads `input`; relative paths in it start at the folder of `file`.
+pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {
+    let mut scenario = Scenario::quick();
+    scenario.title = file.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy()).into_owned();
+    scenario.question.clear();
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let Scenario { title, question, designs, seed, topology, node, gateway, traffic, measure, limits, link } =
+        &mut scenario;
+    let spots = walk(input, |top| {
+        top.set("title", title, text);
+        top.set("question", question, text);
+        top.set_list("designs", designs, one_or_more(Design::ALL.len(), word));
+        top.set("seed", seed, whole(bounds::SEED));
+        top.section("topology", |section| read_topology(section, topology));
+        top.section("node", |section| read_layer(section, node, folder, known_profiles));
+        top.section("gateway", |section| read_layer(section, gateway, folder, known_profiles));
+        top.section("traffic", |section| read_traffic(section, traffic));
+        top.section("measure", |section| read_measure(section, measure));
+        top.section("limits", |section| read_limits(section, limits));
+        top.section("link", |section| read_link(section, link));
+    })?;
+    scenario.designs.sort_unstable();
+    if !spots.typed("measure.time_limit_s") {
+        scenario.measure.time_limit_s = scenario.sufficient_time_limit_s();
+    }
+    Ok((scenario, spots))
+}
+
+fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
+    section.set("mtu", &mut topology.mtu, whole(MIN_MTU..=bounds::MTU_MAX));
+    section.set("queues", &mut topology.queues, whole(1..=MAX_QUEUES));
+    let address = || parsed::<Ipv4Addr>("an IPv4 address", "10.0.0.10");
+
+    section.section("pods", |section| {
+        let pods = &mut topology.pods;
+        section.set("cidr", &mut pods.cidr, network);
+        section.set("count", &mut pods.count, whole(1..=MAX_POD_ADDRESSES));
+        if section.has("cidr") {
+            match hosts(pods.cidr).nth(1) {
+                Some(second) => pods.first = second,
+                None => section.fault(
+                    "cidr",
+                    format!("`topology.pods.cidr` has no room for a router and a pod: {}", pods.cidr),
+                    ROOM_FOR_TWO,
+                ),
+            }
+        }
+        section.set("first", &mut pods.first, address());
+        let behind_first = |host: Ipv4Addr| host.to_bits().wrapping_sub(pods.first.to_bits());
+        if let Some(free) = hosts(pods.cidr).find(|&host| behind_first(host) >= pods.count) {
+            pods.router = free;
+        }
+        section.set("router", &mut pods.router, address());
+    });
+
+    section.section("node", |section| {
+        let node = &mut topology.node;
+        section.set("cidr", &mut node.cidr, network);
+        if section.has("cidr") {
+            node.addresses = hosts(node.cidr).take(1).collect();
+        }
+        section.set_list("addresses", &mut node.addresses, one_or_more(MAX_NAT_ADDRESSES as usize, address()));
+    });
+
+    section.section("gateway", |section| {
+        let gateway = &mut topology.gateway;
+        section.set("private_cidr", &mut gateway.private_cidr, network);
+        if section.has("private_cidr") {
+            gateway.private_address = hosts(gateway.private_cidr).next().unwrap_or(gateway.private_address);
+        }
+        section.set("private_address", &mut gateway.private_address, address());
+        section.set("public_cidr", &mut gateway.public_cidr, network);
+        if section.has("public_cidr") {
+            match hosts(gateway.public_cidr).nth(1) {
+                Some(second) => gateway.addresses = vec![second],
+                None => section.fault(
+                    "public_cidr",
+                    format!(
+                        "`topology.gateway.public_cidr` has no room for a router and a gateway: {}",
+                        gateway.public_cidr
+                    ),
+                    ROOM_FOR_TWO,
+                ),
+            }
+        }
+        section.set_list("addresses", &mut gateway.addresses, one_or_more(MAX_NAT_ADDRESSES as usize, address()));
+    });
+
+    section.section("internet", |section| {
+        let (internet, gateway) = (&mut topology.internet, &topology.gateway);
+        if let Some(free) = hosts(gateway.public_cidr).find(|host| !gateway.addresses.contains(host)) {
+            internet.router = free;
+        }
+        section.set("router", &mut internet.router, address());
+        section.set("server_cidr", &mut internet.server_cidr, network);
+        if section.has("server_cidr") {
+            internet.server_first = hosts(internet.server_cidr).next().unwrap_or(internet.server_first);
+        }
+        section.set("server_first", &mut internet.server_first, address());
+        section.set("server_count", &mut internet.server_count, whole(1..=MAX_SERVER_ADDRESSES));
+    });
+}
+
+fn read_layer(section: &mut Section<'_, '_>, layer: &mut Layer, folder: &Path, known_profiles: &[&str]) {
+    section.set("engine", &mut layer.engine, word);
+    section.set("profile", &mut layer.profile, profile(folder, known_profiles));
+}
+
+fn read_traffic(section: &mut Section<'_, '_>, traffic: &mut Traffic) {
+    section.set("flows", &mut traffic.flows, whole(bounds::FLOWS));
+    section.set_list("frame_size", &mut traffic.frame_sizes, one_or_more(bounds::FRAME_SIZES_MAX, frame_size));
+    section.set("schedule", &mut traffic.schedule, word);
+    section.set("direction", &mut traffic.direction, word);
+    section.set("dst_port", &mut traffic.dst_port, whole(bounds::PORT));
+    section.set("src_ports", &mut traffic.src_ports, ports);
+}
+
+fn read_measure(section: &mut Section<'_, '_>, measure: &mut Measure) {
+    section.set("rounds", &mut measure.rounds, whole(bounds::ROUNDS));
+    section.set("trial_ms", &mut measure.trial_ms, whole(bounds::TRIAL_MS));
+    section.set("latency_ms", &mut measure.latency_ms, whole(bounds::TRIAL_MS));
+    section.set("latency_fraction", &mut measure.latency_fraction, number(bounds::LATENCY_FRACTION));
+    section.set("time_limit_s", &mut measure.time_limit_s, whole(bounds::TIME_LIMIT_S));
+
+    let mut search = Search::DEFAULT;
+    section.section("search", |section| {
+        section.set("min_pps", &mut search.min_pps, whole(bounds::RATE_PPS));
+        section.set("max_pps", &mut search.max_pps, whole(bounds::RATE_PPS));
+        section.set("precision", &mut search.precision, number(bounds::PRECISION));
+        section.set("confirm", &mut search.confirm, whole(bounds::CONFIRM));
+        section.set("max_trials", &mut search.max_trials, whole(bounds::SEARCH_TRIALS));
+    });
+    let mut fixed_pps = None;
+    section.set("fixed_rate_pps", &mut fixed_pps, |value| whole(bounds::RATE_PPS)(value).map(Some));
+    measure.rate = fixed_pps.map_or(Rate::Search(search), Rate::FixedPps);
+    if section.has("search") && section.has("fixed_rate_pps") {
+        section.fault(
+            "fixed_rate_pps",
+            "`measure.fixed_rate_pps` and `measure.search` exclude each other",
+            "remove `fixed_rate_pps` to search for the highest rate, or `search` to offer a fixed one",
+        );
+    }
+}
+
+fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
+    section.set("send_lag_p99_us", &mut limits.send_lag_p99_us, whole(bounds::SEND_LAG_US));
+    section.set("overrun", &mut limits.overrun, number(bounds::OVERRUN));
+    section.set("max_retries", &mut limits.max_retries, whole(bounds::RETRIES));
+}
+
+fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
+    section.set("kind", &mut link.kind, word);
+    section.set("slots", &mut link.slots, whole(bounds::SLOTS));
+    if section.holds_table("placement") {
+        section.section("placement", |section| {
+            let tester = section.need("tester", whole(bounds::CPU));
+            let dut = section.need("dut", whole(bounds::CPU));
+            if let (Some(tester), Some(dut)) = (tester, dut) {
+                link.placement = Placement::Cpus { tester, dut };
+            }
+        });
+    } else {
+        section.set("placement", &mut link.placement, |value| word(value).map(|AutoWord| Placement::Auto));
+    }
+}
+
+const ROOM_FOR_TWO: &str = "take a network of /30 or larger";
+
+/// The one word that a placement can be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct AutoWord;
+
+impl Word for AutoWord {
+    const ALL: &'static [Self] = &[Self];
+
+    fn word(self) -> &'static str {
+        "auto"
+    }
+}
+
+/// The host addresses of a network, in order.
+fn hosts(net: Ipv4Net) -> impl Iterator<Item = Ipv4Addr> {
+    (net.network().to_bits()..=net.broadcast().to_bits())
+        .map(Ipv4Addr::from_bits)
+        .filter(move |&address| net.is_host(address))
+}

@@ -1,0 +1,242 @@
+//! What a scenario means: every setting resolved, every default filled in. This is what results echo.
+
+use natrig_lab::topology::Topology;
+use natrig_traffic::Arrivals;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::words::{Design, Engine, LinkKind, TrafficDirection};
+
+/// One experiment: what stands where, what is sent, how it is measured, and when a trial counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scenario {
+    /// What the report is headed with.
+    pub title: String,
+    /// The question that the scenario answers, in words.
+    pub question: String,
+    /// The designs to compare, each once, in the order none, node, gateway, both.
+    pub designs: Vec<Design>,
+    /// What all randomness comes from. At most 2⁵³ − 1, so that every JSON reader can hold it.
+    pub seed: u64,
+    /// The address plan, the same for all designs.
+    pub topology: Topology,
+    /// What stands at the node in the designs that translate there.
+    pub node: Layer,
+    /// What stands at the gateway in the designs that translate there.
+    pub gateway: Layer,
+    /// What is sent.
+    pub traffic: Traffic,
+    /// How it is measured.
+    pub measure: Measure,
+    /// When a trial counts.
+    pub limits: Limits,
+    /// How frames travel between the stages.
+    pub link: Link,
+}
+
+/// What translates at a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Layer {
+    /// What does the translating.
+    pub engine: Engine,
+    /// How it behaves: the name of a built-in profile, or the path of a TOML file (then with a `/` or the ending `.toml`).
+    pub profile: String,
+}
+
+impl Layer {
+    /// Whether [`Self::profile`] is the path of a file rather than a built-in name.
+    #[must_use]
+    pub fn profile_is_file(&self) -> bool {
+        self.profile.contains('/') || self.profile.ends_with(".toml")
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Traffic {
+    /// How many flows, spread over pods, source ports and servers.
+    pub flows: u32,
+    /// The frame sizes, each measured on its own.
+    pub frame_sizes: Vec<FrameSize>,
+    /// When frames are meant to leave.
+    pub schedule: Arrivals,
+    /// Which ways carry measured frames.
+    pub direction: TrafficDirection,
+    /// The port that the servers listen on.
+    pub dst_port: u16,
+    /// The ports that pods send from.
+    pub src_ports: PortRange,
+}
+
+/// UDP ports from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortRange {
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port, not below the lowest.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// How many ports there are.
+    #[must_use]
+    pub fn count(self) -> u32 {
+        u32::from(self.last) + 1 - u32::from(self.first)
+    }
+}
+
+/// The size of frames in one series of trials, in bytes with FCS as RFC 2544 counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FrameSize {
+    /// All frames alike, in bytes with FCS.
+    Bytes(u16),
+    /// A mixture.
+    Mix(FrameMix),
+}
+
+/// A mixture of frame sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum FrameMix {
+    /// Of 48 frames 28 have 64 bytes, 16 have 570 and 4 have 1518: the IMIX of FD.io CSIT.
+    #[serde(rename = "imix")]
+    Imix,
+}
+
+impl FrameMix {
+    /// How many frames of which size (bytes with FCS) make up one period of the mixture.
+    #[must_use]
+    pub fn parts(self) -> &'static [(u16, u16)] {
+        match self {
+            Self::Imix => &[(28, 64), (16, 570), (4, 1518)],
+        }
+    }
+}
+
+impl FrameSize {
+    /// The largest frame that occurs, in bytes with FCS.
+    #[must_use]
+    pub fn largest_bytes(self) -> u16 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Mix(mix) => mix.parts().iter().map(|&(_, bytes)| bytes).max().unwrap_or(0),
+        }
+    }
+}
+
+impl std::fmt::Display for FrameSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.pad(&bytes.to_string()),
+            Self::Mix(FrameMix::Imix) => f.pad("imix"),
+        }
+    }
+}
+
+/// How it is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measure {
+    /// How often everything is measured; the order of designs is drawn anew in each round.
+    pub rounds: u32,
+    /// How long a trial sends, in milliseconds.
+    pub trial_ms: u32,
+    /// How long a latency trial sends, in milliseconds.
+    pub latency_ms: u32,
+    /// At which share of the rate found (or fixed) latency is measured.
+    pub latency_fraction: f64,
+    /// Which rates are offered.
+    pub rate: Rate,
+    /// When to start no further round, in seconds.
+    pub time_limit_s: u32,
+}
+
+/// Which rates are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rate {
+    /// Search for the highest rate without loss.
+    Search(Search),
+    /// Offer this many frames per second.
+    FixedPps(u32),
+}
+
+impl Rate {
+    /// The highest rate that is ever offered, in frames per second.
+    #[must_use]
+    pub fn highest_pps(self) -> u32 {
+        match self {
+            Self::Search(search) => search.max_pps,
+            Self::FixedPps(pps) => pps,
+        }
+    }
+
+    /// The lowest rate that a trial can be asked for, in frames per second.
+    #[must_use]
+    pub fn lowest_pps(self) -> u32 {
+        match self {
+            Self::Search(search) => search.min_pps,
+            Self::FixedPps(pps) => pps,
+        }
+    }
+
+    /// The most trials that it takes per design, frame size and round, the latency trial not counted.
+    #[must_use]
+    pub fn max_trials(self) -> u32 {
+        match self {
+            Self::Search(search) => search.max_trials,
+            Self::FixedPps(_) => 1,
+        }
+    }
+}
+
+/// How the highest rate without loss is searched for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Search {
+    /// The lowest rate to try, in frames per second.
+    pub min_pps: u32,
+    /// The highest rate to try, in frames per second.
+    pub max_pps: u32,
+    /// The search ends when the lowest rate that failed is at most this share above the highest that passed.
+    pub precision: f64,
+    /// How many further trials in a row a rate must pass to be the answer.
+    pub confirm: u32,
+    /// The search ends after this many trials, those that confirm included.
+    pub max_trials: u32,
+}
+
+/// When a trial counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Limits {
+    /// By how much the 99th percentile of frames may leave later than intended, in microseconds.
+    pub send_lag_p99_us: u32,
+    /// By which share of its duration a trial may take longer to send all frames.
+    pub overrun: f64,
+    /// How often a trial that does not count is repeated.
+    pub max_retries: u32,
+}
+
+/// How frames travel between the stages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// What carries them.
+    pub kind: LinkKind,
+    /// How many frames each receive ring holds at least.
+    pub slots: u32,
+    /// Which processors are used.
+    pub placement: Placement,
+}
+
+/// Which processors are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// Chosen from those that the process may use.
+    Auto,
+    /// These; the same one twice makes both share it.
+    Cpus {
+        /// Where generator and reflector run.
+        tester: u16,
+        /// Where the system under test runs.
+        dut: u16,
+    },
+}

@@ -1,0 +1,50 @@
+//! The built-in scenario. Its values are the defaults of the file format too: a setting that a file leaves out has the value it has
+//! here.
+
+use natrig_lab::topology::{Pods, Topology};
+use natrig_traffic::Arrivals;
+
+use super::model::{FrameSize, Layer, Limits, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic};
+use super::words::{Design, Engine, LinkKind, TrafficDirection, Word};
+
+impl Scenario {
+    /// What `natrig run` measures when it is given no file: all four designs within a minute, on any machine.
+    ///
+    /// `bench-configs/quick.toml` spells out the same.
+    #[must_use]
+    pub fn quick() -> Self {
+        Self {
+            title: "Quick look: what does each NAT layer cost?".to_owned(),
+            question: "My VPC already has a NAT gateway: what does masquerading on the node cost on top?".to_owned(),
+            designs: Design::ALL.to_vec(),
+            seed: 1,
+            topology: Topology { pods: Pods { count: 16, ..Pods::default() }, ..Topology::default() },
+            node: Layer { engine: Engine::Userspace, profile: "cilium-bpf".to_owned() },
+            gateway: Layer { engine: Engine::Userspace, profile: "aws-natgw".to_owned() },
+            traffic: Traffic {
+                flows: 1000,
+                frame_sizes: vec![FrameSize::Bytes(64)],
+                schedule: Arrivals::Constant,
+                direction: TrafficDirection::Out,
+                dst_port: 7,
+                src_ports: PortRange { first: 32_768, last: 60_999 },
+            },
+            measure: Measure {
+                rounds: 5,
+                trial_ms: 100,
+                latency_ms: 400,
+                latency_fraction: 0.5,
+                rate: Rate::Search(Search::DEFAULT),
+                time_limit_s: 50,
+            },
+            limits: Limits { send_lag_p99_us: 1000, overrun: 0.005, max_retries: 2 },
+            link: Link { kind: LinkKind::Auto, slots: 4096, placement: Placement::Auto },
+        }
+    }
+}
+
+impl Search {
+    /// What a file's `search` leaves out.
+    pub const DEFAULT: Self =
+        Self { min_pps: 10_000, max_pps: 20_000_000, precision: 0.05, confirm: 1, max_trials: 12 };
+}

@@ -1,0 +1,145 @@
+//! Settings that are one word from a closed list.
+
+use natrig_traffic::Arrivals;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A setting that is one word from a closed list.
+pub trait Word: Copy + Eq + 'static {
+    /// Every value, in the order in which it is shown to people.
+    const ALL: &'static [Self];
+
+    /// The word that stands for this value in scenario files, results and on the command line.
+    fn word(self) -> &'static str;
+
+    /// The value that `word` stands for.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.word() == word)
+    }
+}
+
+/// Declares an enum whose word is the same in files, in results and in the schema.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $($(#[$value_doc])* #[serde(rename = $word)] $value,)+
+        }
+
+        impl Word for $name {
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            fn word(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where addresses are translated: the 2×2 that every report is built on.
+    Design {
+        /// Nowhere: what the hops alone cost.
+        None = "none",
+        /// At the node only, as with masquerading and a public node address.
+        Node = "node",
+        /// At the gateway only, as with routable pod addresses and masquerading off.
+        Gateway = "gateway",
+        /// At both: masquerading on, and a NAT gateway behind it.
+        Both = "both",
+    }
+}
+
+impl Design {
+    /// Whether the node translates in this design.
+    #[must_use]
+    pub fn translates_at_node(self) -> bool {
+        matches!(self, Self::Node | Self::Both)
+    }
+
+    /// Whether the gateway translates in this design.
+    #[must_use]
+    pub fn translates_at_gateway(self) -> bool {
+        matches!(self, Self::Gateway | Self::Both)
+    }
+}
+
+words! {
+    /// What does the translating at a layer.
+    Engine {
+        /// natrig's own NAT, with a profile that says how it behaves.
+        Userspace = "userspace",
+    }
+}
+
+impl Word for Arrivals {
+    const ALL: &'static [Self] = &[Self::Constant, Self::Poisson];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+        }
+    }
+}
+
+words! {
+    /// Which ways carry measured frames.
+    TrafficDirection {
+        /// From the pods to the servers.
+        Out = "out",
+        /// Out, and each frame is answered.
+        Both = "both",
+    }
+}
+
+words! {
+    /// How frames travel between the stages.
+    LinkKind {
+        /// The best that this machine allows.
+        Auto = "auto",
+        /// Rings in memory: no kernel, no privilege.
+        Memory = "memory",
+        /// AF_PACKET on veths, in batches.
+        Packet = "packet",
+        /// The pnet library on veths, a frame at a time: the portable baseline.
+        Pnet = "pnet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_in_json_is_the_word_in_files() {
+        fn check<W: Word + Serialize>() {
+            for &value in W::ALL {
+                assert_eq!(serde_json::to_value(value).unwrap(), value.word());
+                assert!(W::from_word(value.word()) == Some(value));
+            }
+        }
+        check::<Design>();
+        check::<Engine>();
+        check::<Arrivals>();
+        check::<TrafficDirection>();
+        check::<LinkKind>();
+        assert!(Design::from_word("neither").is_none());
+    }
+
+    #[test]
+    fn designs_translate_where_they_say() {
+        let layers: Vec<(bool, bool)> =
+            Design::ALL.iter().map(|design| (design.translates_at_node(), design.translates_at_gateway())).collect();
+        assert_eq!(layers, [(false, false), (true, false), (false, true), (true, true)]);
+    }
+}

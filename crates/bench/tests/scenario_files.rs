@@ -1,0 +1,189 @@
+//! The scenarios that come with natrig, and the way from a file to a scenario.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use natrig_bench::scenario::{Design, FrameMix, FrameSize, Placement, Rate, Scenario, ScenarioError, Search};
+
+const PROFILES: [&str; 2] = ["cilium-bpf", "aws-natgw"];
+
+fn shipped() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench-configs");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files
+}
+
+fn parse(text: &str) -> Scenario {
+    Scenario::parse(text, "mine/test.toml", &PROFILES).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn quick_toml_spells_out_the_built_in_scenario() {
+    let quick = shipped().into_iter().find(|file| file.ends_with("quick.toml")).unwrap();
+    assert_eq!(Scenario::load(&quick, &PROFILES).unwrap(), Scenario::quick());
+}
+
+#[test]
+fn the_built_in_scenario_ends_within_its_limit() {
+    let quick = Scenario::quick();
+    assert_eq!(quick.check(), Ok(()));
+    assert!(quick.duration_ms_max() <= u64::from(quick.measure.time_limit_s) * 1000);
+    assert!(quick.measure.time_limit_s <= 50);
+}
+
+#[test]
+fn every_shipped_file_is_sound_and_begins_with_its_question() {
+    let files = shipped();
+    assert!(files.len() >= 8, "{files:?}");
+    let mut titles = Vec::new();
+    for file in &files {
+        let scenario = Scenario::load(file, &PROFILES).unwrap_or_else(|error| panic!("{error}"));
+        let text = fs::read_to_string(file).unwrap();
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with("# ") && first.ends_with('?'), "{}: {first}", file.display());
+        assert!(scenario.question.ends_with('?'), "{}", file.display());
+        titles.push(scenario.title);
+    }
+    titles.dedup();
+    assert_eq!(titles.len(), files.len());
+}
+
+#[test]
+fn an_empty_file_is_the_built_in_scenario_under_its_own_name() {
+    let expected = Scenario { title: "test".to_owned(), question: String::new(), ..Scenario::quick() };
+    assert_eq!(parse(""), expected);
+}
+
+#[test]
+fn what_is_set_is_what_comes_out() {
+    let scenario = parse(
+        r#"
+        designs = ["both", "none"]
+        seed = 9_007_199_254_740_991
+        traffic = { flows = 0x10, frame_size = [64, "imix"], src_ports = 5000 }
+        link.placement = { tester = 3, dut = 3 }
+        [measure]
+        fixed_rate_pps = 250_000
+        latency_fraction = 1
+        "#,
+    );
+    assert_eq!(scenario.designs, [Design::None, Design::Both]);
+    assert_eq!(scenario.seed, (1 << 53) - 1);
+    assert_eq!(scenario.traffic.flows, 16);
+    assert_eq!(scenario.traffic.frame_sizes, [FrameSize::Bytes(64), FrameSize::Mix(FrameMix::Imix)]);
+    assert_eq!((scenario.traffic.src_ports.first, scenario.traffic.src_ports.count()), (5000, 1));
+    assert_eq!(scenario.link.placement, Placement::Cpus { tester: 3, dut: 3 });
+    assert_eq!(scenario.measure.rate, Rate::FixedPps(250_000));
+    assert_eq!(scenario.topology, Scenario::quick().topology);
+    let search = parse("measure = { search = { confirm = 3 } }").measure.rate;
+    assert_eq!(search, Rate::Search(Search { confirm: 3, ..Search::DEFAULT }));
+}
+
+#[test]
+fn addresses_that_are_left_out_follow_their_network() {
+    let topology = parse(
+        r#"
+        [topology]
+        pods = { cidr = "10.9.0.0/16", count = 60_000 }
+        node = { cidr = "10.8.0.0/28" }
+        gateway = { private_cidr = "10.7.0.0/30", public_cidr = "192.0.2.0/29" }
+        internet = { server_cidr = "203.0.113.64/27" }
+        "#,
+    )
+    .topology;
+    let address = |a, b, c, d| Ipv4Addr::new(a, b, c, d);
+    assert_eq!((topology.pods.router, topology.pods.first), (address(10, 9, 0, 1), address(10, 9, 0, 2)));
+    assert_eq!(topology.node.addresses, [address(10, 8, 0, 1)]);
+    assert_eq!(topology.gateway.private_address, address(10, 7, 0, 1));
+    assert_eq!(topology.internet.router, address(192, 0, 2, 1));
+    assert_eq!(topology.gateway.addresses, [address(192, 0, 2, 2)]);
+    assert_eq!(topology.internet.server_first, address(203, 0, 113, 65));
+}
+
+#[test]
+fn a_router_that_is_left_out_makes_way() {
+    let topology = parse(
+        r#"
+        topology.pods.first = "10.0.1.1"
+        topology.gateway.addresses = ["198.51.100.1", "198.51.100.2"]
+        "#,
+    )
+    .topology;
+    assert_eq!(topology.pods.router, Ipv4Addr::new(10, 0, 1, 17));
+    assert_eq!(topology.internet.router, Ipv4Addr::new(198, 51, 100, 3));
+}
+
+#[test]
+fn the_time_limit_follows_the_work_unless_it_is_set() {
+    let long = parse("measure.rounds = 20");
+    assert!(u64::from(long.measure.time_limit_s) * 1000 >= long.duration_ms_max());
+    assert!(long.measure.time_limit_s > 50);
+    assert_eq!(parse("measure = { rounds = 20, time_limit_s = 30 }").measure.time_limit_s, 30);
+}
+
+#[test]
+fn a_scenario_survives_json_and_its_schema_names_every_setting() {
+    for file in shipped() {
+        let scenario = Scenario::load(&file, &PROFILES).unwrap();
+        let json = serde_json::to_string(&scenario).unwrap();
+        assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario);
+    }
+    let schema = serde_json::to_value(schemars::schema_for!(Scenario)).unwrap();
+    let json = serde_json::to_value(Scenario::quick()).unwrap();
+    let named = schema["properties"].as_object().unwrap();
+    assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), named.keys().collect::<Vec<_>>());
+    assert!(named.values().all(|property| property.get("description").is_some() || property.get("$ref").is_some()));
+}
+
+#[test]
+fn changed_settings_can_be_checked_again() {
+    let mut scenario = Scenario::quick();
+    scenario.topology.pods.count = 300;
+    let violation = scenario.check().unwrap_err();
+    assert_eq!(violation.settings[0], "topology.pods.count");
+    assert_eq!(
+        violation.to_string(),
+        "`topology.pods.count` asks for 300 addresses, 10.0.1.0/24 has room for 205 from 10.0.1.50 on \
+         (lower it to 205, or take a larger network)"
+    );
+}
+
+#[test]
+fn profiles_by_path_start_at_the_folder_of_the_file_and_must_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("test.toml");
+    fs::write(&file, "[node]\nprofile = \"./mine.toml\"\n").unwrap();
+    let missing = Scenario::load(&file, &PROFILES).unwrap_err();
+    let missing = missing.diagnostic().unwrap();
+    assert_eq!((missing.line, missing.column, missing.width), (2, 11, 13));
+    assert!(missing.message.starts_with("`node.profile` names a file that is not there"), "{}", missing.message);
+
+    fs::write(folder.path().join("mine.toml"), "").unwrap();
+    let scenario = Scenario::load(&file, &PROFILES).unwrap();
+    assert!(scenario.node.profile_is_file() && Path::new(&scenario.node.profile).is_file());
+    assert!(!scenario.gateway.profile_is_file());
+}
+
+#[test]
+fn files_that_cannot_be_scenarios() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = Scenario::load(&folder.path().join("none.toml"), &PROFILES).unwrap_err();
+    assert!(matches!(missing, ScenarioError::Unreadable { .. }));
+    assert!(missing.to_string().starts_with("error: failed to read ") && missing.to_string().contains("\nhelp: "));
+    assert!(matches!(Scenario::load(folder.path(), &PROFILES), Err(ScenarioError::Unreadable { .. })));
+
+    let large = folder.path().join("large.toml");
+    fs::write(&large, " ".repeat(2 << 20)).unwrap();
+    assert!(matches!(Scenario::load(&large, &PROFILES), Err(ScenarioError::TooLarge { .. })));
+
+    let binary = folder.path().join("binary.toml");
+    fs::write(&binary, b"seed = 1\ntitle = \"\xff\xfe\"\n").unwrap();
+    let error = Scenario::load(&binary, &PROFILES).unwrap_err();
+    let rejected = error.diagnostic().unwrap();
+    assert_eq!((rejected.line, rejected.column), (2, 10));
+    assert_eq!(rejected.message, "the file is not UTF-8 text");
+}
