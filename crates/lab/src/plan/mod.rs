@@ -1,0 +1,244 @@
+//! A world as a list of steps: to print (`--dry-run`), to store, and to build into a [`Lease`](crate::lease::Lease).
+
+mod four_box;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use natrig_wire::MacAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::net::{Ipv4Net, mac_text};
+
+/// What is done, in order. Nothing of it outlives the process that builds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The steps, first to last.
+    pub steps: Vec<Step>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Step {
+    /// Makes an anonymous network namespace, under a name that only this plan knows.
+    Namespace {
+        /// The name.
+        name: String,
+    },
+    /// Writes a setting below `/proc/sys`, as seen inside the namespace.
+    Sysctl {
+        /// Where.
+        namespace: String,
+        /// With dots: `net.ipv4.ip_forward`.
+        key: String,
+        /// What is written.
+        value: String,
+        /// Fine if this kernel has no such setting.
+        optional: bool,
+    },
+    /// Makes a veth pair, both ends down.
+    Veth {
+        /// One end.
+        a: VethEnd,
+        /// The other end.
+        b: VethEnd,
+        /// Largest IP packet, bytes.
+        mtu: u16,
+        /// Receive and transmit queues of each end.
+        queues: u16,
+    },
+    /// Switches offloads off, and checks that they are.
+    OffloadsOff {
+        /// The interface.
+        at: At,
+        /// Which.
+        offloads: Vec<Offload>,
+    },
+    /// Makes the kernel neither ask nor answer for addresses on the link.
+    ArpOff {
+        /// The interface.
+        at: At,
+    },
+    /// Gives the interface consecutive addresses, each with a prefix of 32 bits.
+    Addresses {
+        /// The interface.
+        at: At,
+        /// The first address.
+        first: Ipv4Addr,
+        /// How many.
+        count: u32,
+    },
+    /// Switches the interface on.
+    Up {
+        /// The interface.
+        at: At,
+    },
+    /// Tells where a neighbour is, for good.
+    Neighbour {
+        /// The interface that leads to it.
+        at: At,
+        /// The neighbour.
+        address: Ipv4Addr,
+        /// Its MAC address.
+        #[serde(with = "mac_text")]
+        mac: MacAddr,
+    },
+    /// Adds a route through a neighbour that need not be in a network of the interface.
+    Route {
+        /// The interface.
+        at: At,
+        /// What is reached by it.
+        destination: Ipv4Net,
+        /// The neighbour.
+        via: Ipv4Addr,
+        /// The address that connections leave from.
+        source: Ipv4Addr,
+    },
+}
+
+/// An interface in a namespace. Written `node:inside`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct At {
+    /// The namespace's name in the plan.
+    pub namespace: String,
+    /// The interface's name.
+    pub interface: String,
+}
+
+/// One end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VethEnd {
+    /// Where it lies and what it is called.
+    pub at: At,
+    /// The kernel's MAC address of it.
+    #[serde(with = "mac_text")]
+    pub mac: MacAddr,
+}
+
+/// Work that a network stack leaves to the interface, and that a veth passes on undone: checksums never computed, packets far larger
+/// than the MTU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offload {
+    /// Checksums of sent packets.
+    TxChecksum,
+    /// Segmentation of TCP.
+    Tso,
+    /// Segmentation of anything else.
+    Gso,
+    /// Merging of received packets.
+    Gro,
+}
+
+impl Offload {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::TxChecksum, Self::Tso, Self::Gso, Self::Gro];
+
+    /// Its name as `ethtool -K` knows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TxChecksum => "tx-checksum",
+            Self::Tso => "tso",
+            Self::Gso => "gso",
+            Self::Gro => "gro",
+        }
+    }
+
+    /// Whether the kernel's feature of that name is part of it (names: `net/ethtool/common.c`, `netdev_features_strings`).
+    pub fn covers(self, feature: &str) -> bool {
+        let prefixes: &[&str] = match self {
+            Self::TxChecksum => &["tx-checksum-"],
+            Self::Tso => &["tx-tcp"],
+            Self::Gso => &["tx-generic-segmentation", "tx-udp-segmentation", "tx-sctp-segmentation", "tx-gso-list"],
+            Self::Gro => &["rx-gro"],
+        };
+        prefixes.iter().any(|prefix| feature.starts_with(prefix))
+    }
+}
+
+impl At {
+    /// The interface of that name in the namespace of that name.
+    pub fn new(namespace: impl Into<String>, interface: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), interface: interface.into() }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.namespace, self.interface)
+    }
+}
+
+impl fmt::Display for Plan {
+    /// One line per step.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace { name } => write!(f, "namespace {name}"),
+            Self::Sysctl { namespace, key, value, optional } => {
+                let if_any = if *optional { " (if there is one)" } else { "" };
+                write!(f, "sysctl    {namespace}: {key} = {value}{if_any}")
+            }
+            Self::Veth { a, b, mtu, queues } => {
+                let plural = if *queues == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "veth      {} ({}) = {} ({}), mtu {mtu}, {queues} queue{plural}",
+                    a.at,
+                    mac_text::format(a.mac),
+                    b.at,
+                    mac_text::format(b.mac)
+                )
+            }
+            Self::OffloadsOff { at, offloads } => {
+                let names: Vec<_> = offloads.iter().map(|offload| offload.name()).collect();
+                write!(f, "offloads  {at}: {} off", names.join(", "))
+            }
+            Self::ArpOff { at } => write!(f, "arp       {at}: off"),
+            Self::Addresses { at, first, count } => match count {
+                1 => write!(f, "address   {at}: {first}/32"),
+                _ => write!(f, "addresses {at}: {first}/32 and the next {}", count - 1),
+            },
+            Self::Up { at } => write!(f, "up        {at}"),
+            Self::Neighbour { at, address, mac } => {
+                let mac = mac_text::format(*mac);
+                write!(f, "neighbour {at}: {address} is {mac}, permanent")
+            }
+            Self::Route { at, destination, via, source } => {
+                write!(f, "route     {at}: {destination} via {via}, on link, from {source}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offloads_cover_the_kernel_features_of_their_kind() {
+        let kind = |feature| Offload::ALL.into_iter().find(|o| o.covers(feature));
+        assert_eq!(kind("tx-checksum-ip-generic"), Some(Offload::TxChecksum));
+        assert_eq!(kind("tx-tcp6-segmentation"), Some(Offload::Tso));
+        assert_eq!(kind("tx-udp-segmentation"), Some(Offload::Gso));
+        assert_eq!(kind("rx-gro"), Some(Offload::Gro));
+        assert_eq!(kind("rx-checksum"), None);
+        assert_eq!(kind("tx-scatter-gather"), None);
+    }
+
+    #[test]
+    fn a_plan_survives_serialisation() {
+        let plan = Plan::clients(&crate::topology::Topology::default(), None).unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    }
+}
