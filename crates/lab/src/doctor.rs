@@ -110,7 +110,8 @@ fn possible(privilege: &Privilege, ability: Ability) -> Check {
     if needs_namespaces && privilege.mode == Mode::Memory {
         return check(&name, Health::Missing, "not tried: something before it is missing", None);
     }
-    check(&name, Health::Ok, "tried, works", None)
+    let found = if ability == Ability::Xdp { "the privileges for it are there" } else { "tried, works" };
+    check(&name, Health::Ok, found, None)
 }
 
 fn program(name: &str, purpose: &str, mend: &str) -> Check {

@@ -213,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_lists_the_features_of_the_loopback() {
+        let active = Ethtool::open().unwrap().active("lo").unwrap();
+        assert!(active.iter().any(|feature| feature == "tx-checksum-ip-generic"), "{active:?}");
+        let missing = Ethtool::open().unwrap().active("no-such-thing").unwrap_err();
+        assert_eq!(missing.raw_os_error(), Some(nix::errno::Errno::ENODEV as i32));
+    }
+
+    #[test]
     fn mangled_replies_end_quietly() {
         for bytes in [&[][..], &[1], &[0; 4], &[200, 0, 3, 0, 1], &[3, 0, 3, 0]] {
             assert_eq!(attributes(bytes).count(), 0, "{bytes:?}");

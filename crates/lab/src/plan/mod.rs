@@ -6,19 +6,20 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use natrig_wire::MacAddr;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Ipv4Net, mac_text};
 
 /// What is done, in order. Nothing of it outlives the process that builds it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The steps, first to last.
     pub steps: Vec<Step>,
 }
 
 /// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Step {
     /// Makes an anonymous network namespace, under a name that only this plan knows.
@@ -82,6 +83,7 @@ pub enum Step {
         address: Ipv4Addr,
         /// Its MAC address.
         #[serde(with = "mac_text")]
+        #[schemars(with = "String")]
         mac: MacAddr,
     },
     /// Adds a route through a neighbour that need not be in a network of the interface.
@@ -98,7 +100,7 @@ pub enum Step {
 }
 
 /// An interface in a namespace. Written `node:inside`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct At {
     /// The namespace's name in the plan.
     pub namespace: String,
@@ -107,18 +109,19 @@ pub struct At {
 }
 
 /// One end of a veth pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VethEnd {
     /// Where it lies and what it is called.
     pub at: At,
     /// The kernel's MAC address of it.
     #[serde(with = "mac_text")]
+    #[schemars(with = "String")]
     pub mac: MacAddr,
 }
 
 /// Work that a network stack leaves to the interface, and that a veth passes on undone: checksums never computed, packets far larger
 /// than the MTU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Offload {
     /// Checksums of sent packets.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use natrig_lab::lease::{BuildError, EnterError, Lease, SpawnError, StepError};
-use natrig_lab::plan::{At, Plan, Step};
+use natrig_lab::plan::{At, Offload, Plan, Step};
 use natrig_lab::topology::{Port, Topology};
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -152,6 +152,9 @@ pub(crate) fn impossible_steps_are_named() {
     for key in ["kernel.panic", "net/../kernel/panic", "net...kernel.panic"] {
         assert!(matches!(fault(sysctl(key)).reason, StepError::SysctlName(_)), "{key}");
     }
+    // The loopback always computes checksums, so this is kept on, and said.
+    let error = fault(Step::OffloadsOff { at: At::new("a", "lo"), offloads: Offload::ALL.to_vec() });
+    assert!(matches!(&error.reason, StepError::OffloadsStayOn(what) if what.contains("tx-checksum")), "{error}");
     let twice = Plan { steps: measurement().steps.into_iter().chain([measurement().steps[24].clone()]).collect() };
     assert!(matches!(twice.steps[24], Step::Veth { .. }));
     assert!(matches!(twice.build().unwrap_err().reason, StepError::Refused(_)));

@@ -82,6 +82,8 @@ pub(crate) fn clean_removes_what_sigkill_left() {
     fs::write(state.path().join(format!(".dead.{}.tmp", dead.pid())), "").unwrap();
     assert!(matches!(state.check_free("dead"), Err(WorldError::LeftBehind { .. })));
     assert!(!orphan.has_ended());
+    let late = sleeper(&state, "dead", "internet");
+    assert!(late.first_line.contains("is dead"), "{}", late.first_line);
 
     let report = clean(&state).unwrap();
     assert_eq!(report.worlds, ["dead"]);
