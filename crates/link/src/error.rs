@@ -49,7 +49,7 @@ impl OpenError {
     /// Sorts the kernel's answer to `what`, which takes the capabilities `needs`.
     pub(crate) fn from_io(what: &'static str, needs: &'static str, source: io::Error) -> Self {
         match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted { what, needs },
+            Some(libc::EPERM) => Self::NotPermitted { what, needs },
             Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::ENOSYS) => {
                 Self::NotSupported { what, source }
             }

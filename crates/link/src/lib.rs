@@ -6,12 +6,14 @@
 //! the system. All unsafe code of the project is in this crate.
 
 pub mod affinity;
+mod bpf;
 pub mod clock;
 mod error;
 pub mod fault;
 pub mod memory;
 pub mod packet;
 pub mod pnet;
+pub mod ring;
 mod stats;
 mod sys;
 pub mod tap;

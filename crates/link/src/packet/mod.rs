@@ -7,7 +7,7 @@
 mod checksum;
 mod receive;
 pub(crate) mod socket;
-mod transmit;
+pub(crate) mod transmit;
 
 use crate::{FRAME_LEN_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError};
 use natrig_wire::Frame;

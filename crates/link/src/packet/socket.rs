@@ -27,13 +27,27 @@ pub(crate) fn open(interface: &str) -> Result<(OwnedFd, u32), OpenError> {
         mr_address: [0; 8],
     };
     option(fd.as_fd(), libc::PACKET_ADD_MEMBERSHIP, &membership, "make the interface promiscuous")?;
-    // Room for several bursts in flight; beyond the administrator's limit only with CAP_NET_ADMIN in the initial user namespace.
-    let send_buffer_bytes = 4i32 << 20;
-    if sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &send_buffer_bytes).is_err() {
-        sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, &send_buffer_bytes)
-            .map_err(|source| OpenError::System { what: "size the send buffer", source })?;
-    }
+    size_send_buffer(fd.as_fd())?;
     Ok((fd, index))
+}
+
+/// Makes a packet socket that sends through the interface with that index, past the queueing discipline, and receives nothing.
+pub(crate) fn open_for_sending(index: u32) -> Result<OwnedFd, OpenError> {
+    let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
+        .map_err(|source| OpenError::from_io("open a packet socket", NEEDS, source))?;
+    size_send_buffer(fd.as_fd())?;
+    bypass_queueing(fd.as_fd())
+        .map_err(|source| OpenError::from_io("bypass the queueing discipline", NEEDS, source))?;
+    bind_to(fd.as_fd(), index, 0)?;
+    Ok(fd)
+}
+
+/// Room for several bursts in flight; beyond the administrator's limit only with CAP_NET_ADMIN in the initial user namespace.
+fn size_send_buffer(fd: BorrowedFd<'_>) -> Result<(), OpenError> {
+    let bytes = 4i32 << 20;
+    sys::set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &bytes)
+        .or_else(|_| sys::set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes))
+        .map_err(|source| OpenError::System { what: "size the send buffer", source })
 }
 
 /// Sets an option of the packet level.
@@ -48,9 +62,14 @@ pub(crate) fn bypass_queueing(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Starts the reception of all frames of the interface with that index.
 pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32) -> Result<(), OpenError> {
+    bind_to(fd, index, libc::ETH_P_ALL as u16)
+}
+
+/// Protocol zero receives nothing.
+fn bind_to(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> Result<(), OpenError> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index as i32,
         sll_hatype: 0,
         sll_pkttype: 0,

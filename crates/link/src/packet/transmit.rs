@@ -8,11 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// The most frames that go to the kernel in one call.
-pub(super) const BATCH_MAX: usize = BURST_MAX;
+pub(crate) const BATCH_MAX: usize = BURST_MAX;
 
 /// The two arrays that sendmmsg reads, kept so that sending allocates nothing. Between calls their pointers are stale and not used.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     vectors: Box<[libc::iovec]>,
     messages: Box<[libc::mmsghdr]>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Batch {
 unsafe impl Send for Batch {}
 
 impl Batch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         // SAFETY: all zeroes are a valid `mmsghdr`: null pointers and lengths of zero.
         let message: libc::mmsghdr = unsafe { std::mem::zeroed() };
@@ -29,7 +29,7 @@ impl Batch {
     }
 
     /// Sends the picked frames until the kernel takes no more; see [`crate::Link::send`].
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         fd: BorrowedFd<'_>,
         frames: &[Frame<'_>],

@@ -5,6 +5,7 @@
 mod common;
 mod netns;
 mod packet;
+mod ring;
 
 use common::{play, script};
 use natrig_link::Link;
@@ -12,14 +13,15 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 /// Plays random scripts over links that `open` makes on the two ends of a veth pair.
-fn property<L: Link>(cases: u32, len_max: usize, open: impl Fn(&str) -> L) {
-    netns::veth_pair("left", "right", 1);
+fn property<A: Link, B: Link>(cases: u32, len_max: usize, open: impl Fn() -> (A, B)) {
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) });
-    runner
-        .run(&script(len_max, 30), |script| {
-            let (mut first, mut second) = (open("left"), open("right"));
-            play(&mut first, &mut second, &script);
-            Ok(())
-        })
-        .unwrap();
+    let outcome = runner.run(&script(len_max, 30), |script| {
+        let (mut first, mut second) = open();
+        play(&mut first, &mut second, &script);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        let text = error.to_string();
+        panic!("{}", text.chars().take(600).collect::<String>());
+    }
 }

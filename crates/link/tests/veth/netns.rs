@@ -31,6 +31,15 @@ pub(crate) fn in_fresh_namespace(name: &str, body: impl FnOnce() + Send + 'stati
     }
 }
 
+/// As [`in_fresh_namespace`], for what needs capabilities in the initial user namespace; else SKIPPED.
+pub(crate) fn in_fresh_namespace_as_root(name: &str, body: impl FnOnce() + Send + 'static) {
+    // SAFETY: no arguments, no memory.
+    if unsafe { libc::geteuid() } != 0 || std::env::var_os(INSIDE).is_some() {
+        return say(name, "SKIPPED (needs root)");
+    }
+    in_fresh_namespace(name, body);
+}
+
 /// Past the capture of test output, so that a run can be counted.
 pub(crate) fn say(name: &str, what: &str) {
     let _ = writeln!(io::stderr(), "{what} {name}");

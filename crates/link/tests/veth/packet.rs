@@ -13,7 +13,9 @@ use std::time::Duration;
 fn packet_links_account_for_every_frame() {
     in_fresh_namespace("packet::packet_links_account_for_every_frame", || {
         let options = PacketOptions { rx_slots: 512, ..PacketOptions::default() };
-        property(24, FRAME_LEN_MAX, |interface| PacketLink::open(interface, &options).unwrap());
+        veth_pair("left", "right", 1);
+        let open = |interface| PacketLink::open(interface, &options).unwrap();
+        property(24, FRAME_LEN_MAX, || (open("left"), open("right")));
     });
 }
 
@@ -21,14 +23,18 @@ fn packet_links_account_for_every_frame() {
 fn packet_links_with_small_slots_count_long_frames() {
     in_fresh_namespace("packet::packet_links_with_small_slots_count_long_frames", || {
         let options = PacketOptions { rx_slots: 4096, ..PacketOptions::small_frames() };
-        property(8, 250, |interface| PacketLink::open(interface, &options).unwrap());
+        veth_pair("left", "right", 1);
+        let open = |interface| PacketLink::open(interface, &options).unwrap();
+        property(8, 250, || (open("left"), open("right")));
     });
 }
 
 #[test]
 fn pnet_links_account_for_every_frame() {
     in_fresh_namespace("packet::pnet_links_account_for_every_frame", || {
-        property(12, FRAME_LEN_MAX, |interface| PnetLink::open(interface).unwrap());
+        veth_pair("left", "right", 1);
+        let open = |interface| PnetLink::open(interface).unwrap();
+        property(12, FRAME_LEN_MAX, || (open("left"), open("right")));
     });
 }
 

@@ -1,10 +1,14 @@
 //! The few raw system calls that several links share, behind safe functions.
 
+mod interface;
+
 use crate::error::OpenError;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
+
+pub(crate) use interface::Interface;
 
 /// Makes a non-blocking socket that is closed on exec.
 pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {

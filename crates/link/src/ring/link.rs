@@ -1,0 +1,323 @@
+//! One link of an arena: some receive queues of an interface, and the way out through it.
+
+use super::RingOptions;
+use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES};
+use crate::packet::{socket, transmit};
+use crate::sys::Interface;
+use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError};
+use arrayvec::ArrayVec;
+use natrig_wire::Frame;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// After how many calls without traffic, or with live frames, the interface is asked whether it is still up: neither the rings nor a
+/// live frame tell.
+const CALLS_PER_STATE_CHECK: u32 = 4096;
+
+const ETHERNET_HEADER_LEN: usize = 14;
+
+/// An interface as all links through it see it.
+#[derive(Debug)]
+pub(super) struct Port {
+    interface: Interface,
+    number: usize,
+    /// The driver's counters of frames that XDP handed to it and it took.
+    taken_statistics: Vec<usize>,
+    /// Their sum when the port was made.
+    taken_before: u64,
+    /// Frames that the links have redirected to this port.
+    redirected: AtomicU64,
+    /// Of these, how many the driver is known not to have taken.
+    lost: AtomicU64,
+    /// Of those, how many no link has counted yet.
+    unclaimed: AtomicU64,
+}
+
+impl Port {
+    pub(super) fn new(interface: Interface, number: usize) -> Result<Self, OpenError> {
+        // veth: what `veth_xdp_xmit` put into the peer's ring, by the queue of the peer.
+        let taken_statistics =
+            interface.find_statistics(|name| name.starts_with("tx_queue_") && name.ends_with("_xdp_xmit"));
+        let failed = |source| OpenError::System { what: "read the interface's statistics", source };
+        let taken_before = match taken_statistics.as_slice() {
+            [] => 0,
+            indices => interface.sum_statistics(indices).map_err(failed)?,
+        };
+        let [redirected, lost, unclaimed] = [const { AtomicU64::new(0) }; 3];
+        Ok(Self { interface, number, taken_statistics, taken_before, redirected, lost, unclaimed })
+    }
+
+    /// Claims up to `max` frames that were lost between the redirect and the driver: its ring was full, or nobody receives.
+    fn take_lost(&self, max: u64) -> u64 {
+        if self.taken_statistics.is_empty() {
+            return 0;
+        }
+        let redirected = self.redirected.load(Ordering::Acquire);
+        let Ok(taken) = self.interface.sum_statistics(&self.taken_statistics) else { return 0 };
+        let lost = redirected.saturating_sub(taken.saturating_sub(self.taken_before));
+        let known = self.lost.fetch_max(lost, Ordering::Relaxed);
+        self.unclaimed.fetch_add(lost.saturating_sub(known), Ordering::Relaxed);
+        let claim = |unclaimed: u64| Some(unclaimed.saturating_sub(max));
+        let unclaimed = self.unclaimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
+        unclaimed.unwrap_or_else(|unclaimed| unclaimed).min(max)
+    }
+}
+
+/// A link over rings in mapped BPF arrays; made by [`super::open`].
+#[derive(Debug)]
+pub struct RingLink {
+    arena: Arc<Arena>,
+    port: Arc<Port>,
+    /// This link's number in the arena.
+    number: usize,
+    rings: Vec<Cursor>,
+    /// The ring looked at last.
+    next_ring: usize,
+    live_frames_min: usize,
+    /// The longest frame that the interface lets out.
+    tx_len_max: usize,
+    small: SmallBursts,
+    stats: LinkStats,
+    /// Frames sent live and not known to be lost.
+    live_frames: u64,
+    calls_since_check: u32,
+}
+
+/// How far this link has received from a ring.
+#[derive(Debug)]
+struct Cursor {
+    ring: u32,
+    consumed: u32,
+}
+
+/// The way out for bursts that are not worth a call of the program.
+#[derive(Debug)]
+struct SmallBursts {
+    batch: transmit::Batch,
+    fd: OwnedFd,
+}
+
+impl RingLink {
+    pub(super) fn new(
+        arena: Arc<Arena>,
+        port: Arc<Port>,
+        number: usize,
+        rings: Vec<u32>,
+        options: &RingOptions,
+    ) -> Result<Self, OpenError> {
+        let mtu = port.interface.mtu().map_err(|source| OpenError::System { what: "ask for the MTU", source })?;
+        let fd = socket::open_for_sending(port.interface.index())?;
+        arena.send_of(number).port.store(port.number as u32, Ordering::Relaxed);
+        Ok(Self {
+            rings: rings.into_iter().map(|ring| Cursor { ring, consumed: 0 }).collect(),
+            next_ring: 0,
+            live_frames_min: options.live_frames_min,
+            tx_len_max: (mtu as usize + ETHERNET_HEADER_LEN).min(arena.room()).min(LIVE_FRAME_LEN_MAX),
+            small: SmallBursts { batch: transmit::Batch::new(), fd },
+            stats: LinkStats::default(),
+            live_frames: 0,
+            calls_since_check: 0,
+            arena,
+            port,
+            number,
+        })
+    }
+
+    /// Whether frames of that length can leave at all.
+    fn fits(&self, len: usize) -> bool {
+        (ETHERNET_HEADER_LEN..=self.tx_len_max).contains(&len)
+    }
+
+    /// Sends up to one batch of `pick` as live frames; how many of `pick` were taken.
+    fn send_live(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        self.check_state().map_err(|_| SendError::Down)?;
+        let batch = &pick[..pick.len().min(BURST_MAX)];
+        let (ran, error) = self.stage_and_run(frames, batch);
+        let (mut taken, mut bytes) = (0, 0);
+        let mut left = ran;
+        for index in batch {
+            let len = frames[usize::from(*index)].len();
+            if self.fits(len) {
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+                bytes += len as u64;
+            }
+            taken += 1;
+        }
+        let sent = ran as u64 - u64::from(self.arena.send_of(self.number).refused.load(Ordering::Relaxed));
+        self.port.redirected.fetch_add(sent, Ordering::Relaxed);
+        self.live_frames += sent;
+        self.stats.tx_frames += sent;
+        self.stats.tx_bytes += bytes;
+        self.stats.tx_refused += taken as u64 - sent;
+        match error {
+            Some(error) if taken == 0 => Err(SendError::Io(error)),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Names the slots of the frames that fit, after copying those that lie elsewhere into slots of our own, and runs the program on
+    /// them. How many it ran on: all, unless there is an error.
+    fn stage_and_run(&self, frames: &[Frame<'_>], batch: &[u16]) -> (usize, Option<io::Error>) {
+        let send = self.arena.send_of(self.number);
+        let (mut named, mut staged, mut first_len) = (0, 0, 0);
+        for index in batch {
+            let frame = frames[usize::from(*index)].bytes();
+            if !self.fits(frame.len()) {
+                continue;
+            }
+            let slot = match self.arena.slot_at(frame.as_ptr()) {
+                Some(slot) => slot,
+                None => {
+                    let slot = self.arena.staging_slot(self.number, staged);
+                    staged += 1;
+                    let to = self.arena.slot(slot);
+                    // SAFETY: a staging slot is this link's and used nowhere else, so does not overlap `frame`; it has room for
+                    // `tx_len_max` bytes after its header.
+                    unsafe {
+                        to.add(SLOT_HEADER_BYTES).copy_from_nonoverlapping(NonNull::from(frame).cast(), frame.len());
+                    }
+                    slot
+                }
+            };
+            // SAFETY: the header lies in front of what `frame` borrows. The slot is a staging slot, or one that the caller was
+            // presented and that is not released yet, so that the program does not write it.
+            unsafe { self.arena.slot(slot).cast::<u32>().write(frame.len() as u32) };
+            send.slot[named].store(slot, Ordering::Relaxed);
+            if named == 0 {
+                first_len = frame.len();
+            }
+            named += 1;
+        }
+        send.next.store(0, Ordering::Relaxed);
+        send.refused.store(0, Ordering::Relaxed);
+        let mut ran = 0;
+        while ran < named {
+            // The system call orders what was written above before what the program reads, and what it writes before `next` below.
+            let outcome = self.arena.send(self.number, named - ran, first_len);
+            ran = (send.next.load(Ordering::Relaxed) as usize).min(named);
+            match outcome {
+                // Cut short by a signal; the program goes on where it was.
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => return (ran, Some(error)),
+                Ok(()) => break,
+            }
+        }
+        (ran, None)
+    }
+
+    /// Once in a while, asks whether the interface is up: neither the rings nor a live frame tell.
+    fn check_state(&mut self) -> Result<(), InterfaceDown> {
+        self.calls_since_check += 1;
+        if self.calls_since_check < CALLS_PER_STATE_CHECK {
+            return Ok(());
+        }
+        self.calls_since_check = 0;
+        if self.port.interface.is_up() { Ok(()) } else { Err(InterfaceDown) }
+    }
+}
+
+struct InterfaceDown;
+
+impl Link for RingLink {
+    fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
+        let max = max.min(BURST_MAX) as u32;
+        for _ in 0..self.rings.len() {
+            self.next_ring = (self.next_ring + 1) % self.rings.len();
+            let cursor = &mut self.rings[self.next_ring];
+            let counters = self.arena.ring(cursor.ring);
+            // Acquire: pairs with the program's store of `produced`, before which it has written the slots.
+            let arrived = counters.produced.load(Ordering::Acquire).wrapping_sub(cursor.consumed);
+            let count = arrived.min(max);
+            if count == 0 {
+                continue;
+            }
+            let mut burst = ArrayVec::<Frame<'_>, BURST_MAX>::new();
+            let mut bytes = 0;
+            for nth in 0..count {
+                let slot = self.arena.slot(self.arena.ring_slot(cursor.ring, cursor.consumed.wrapping_add(nth)));
+                // SAFETY: the slot is ours: `produced` is past it, and `consumed` is stored below, after the last use of `burst`. No
+                // slot comes up twice, as the program never gets further than the number of slots ahead of `consumed`.
+                let (len, buf) = unsafe {
+                    let len = slot.cast::<u32>().read() as usize;
+                    let frame = slot.add(SLOT_HEADER_BYTES);
+                    (len, NonNull::slice_from_raw_parts(frame, self.arena.room()).as_mut())
+                };
+                bytes += len as u64;
+                burst.push(Frame::new(buf, len));
+            }
+            on_burst(&mut burst);
+            drop(burst);
+            cursor.consumed = cursor.consumed.wrapping_add(count);
+            // Release: whatever was done to the slots is over when the program reads this.
+            counters.consumed.store(cursor.consumed, Ordering::Release);
+            self.stats.rx_frames += u64::from(count);
+            self.stats.rx_bytes += bytes;
+            return Ok(count as usize);
+        }
+        self.check_state().map_err(|InterfaceDown| RecvError::Down)?;
+        Ok(0)
+    }
+
+    fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        let mut taken = 0;
+        while taken < pick.len() {
+            let rest = &pick[taken..];
+            let sent = if rest.len() < self.live_frames_min {
+                self.small.batch.send(self.small.fd.as_fd(), frames, rest, &mut self.stats)
+            } else {
+                self.send_live(frames, rest)
+            };
+            match sent {
+                Ok(0) => break,
+                Ok(sent) => taken += sent,
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Losses between a redirect and the driver are found out here, and move frames from `tx_frames` to `tx_refused`; where several
+    /// links share an interface, any of them may find those of another.
+    fn stats(&mut self) -> LinkStats {
+        let lost = self.port.take_lost(self.live_frames);
+        self.live_frames -= lost;
+        self.stats.tx_frames -= lost;
+        self.stats.tx_refused += lost;
+        let mut stats = self.stats;
+        for cursor in &self.rings {
+            let counters = self.arena.ring(cursor.ring);
+            stats.rx_overflow += counters.overflow.load(Ordering::Relaxed);
+            stats.rx_truncated += counters.too_long.load(Ordering::Relaxed);
+        }
+        stats
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn describe(&self) -> LinkDescription {
+        let mut notes = vec![
+            format!("{} receive queues, a ring of {} slots each", self.rings.len(), self.arena.ring_slots()),
+            format!("bursts of {} and more leave as live frames, smaller ones by sendmmsg", self.live_frames_min),
+        ];
+        if self.port.taken_statistics.is_empty() {
+            notes.push(
+                "the driver does not say which live frames it took: losses on the way out are not counted".to_owned(),
+            );
+        }
+        LinkDescription {
+            kind: LinkKind::Ring,
+            slots: self.arena.ring_slots() * self.rings.len() as u32,
+            slot_bytes: self.arena.slot_bytes() as u32,
+            notes,
+        }
+    }
+}
