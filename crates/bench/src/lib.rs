@@ -1,1 +1,21 @@
-//! natrig-bench
+//! How we measure: scenarios, trials, searches, statistics, validity gates, and the result they leave.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod experiment;
+mod judge;
+pub mod result;
+mod rig;
+mod run;
+pub mod scenario;
+pub mod search;
+mod serve;
+pub mod stats;
+mod summary;
+mod tcp_check;
+
+pub use engine::{EngineError, Engines};
+pub use experiment::{SetupError, TrialError};
+pub use rig::{LinkError, OpenLink, RigError};
+pub use serve::{ServeError, Served};
+pub use run::{Carrier, Observer, RunError, environment, plan, run};

@@ -15,5 +15,6 @@ pub mod net;
 pub mod plan;
 pub mod privilege;
 mod procfs;
+pub mod stage;
 pub mod topology;
 pub mod world;

@@ -16,7 +16,6 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use crate::{Endpoint, ReflectError};
 
-const MTU: usize = 1500;
 const BUFFER_LEN: usize = 64 * 1024;
 
 /// Who talks to whom.
@@ -30,6 +29,8 @@ pub struct ExchangeConfig {
     pub server: SocketAddrV4,
     /// MAC addresses at the servers' end.
     pub server_endpoint: Endpoint,
+    /// Longest IP packet, in bytes: what the links in between can carry.
+    pub mtu: usize,
     /// Bytes sent there and back.
     pub bytes: usize,
     /// For initial sequence numbers.
@@ -74,8 +75,8 @@ impl Exchange {
     /// # Errors
     /// A few words, if smoltcp refuses the addresses.
     pub fn new(config: &ExchangeConfig, now_ns: u64) -> Result<Self, &'static str> {
-        let mut client = Host::new(*config.client.ip(), config.client_endpoint, config.seed);
-        let mut server = Host::new(*config.server.ip(), config.server_endpoint, config.seed ^ 1);
+        let mut client = Host::new(*config.client.ip(), config.client_endpoint, config);
+        let mut server = Host::new(*config.server.ip(), config.server_endpoint, config);
         server.socket().listen(config.server.port()).map_err(|_| "the server cannot listen on that port")?;
         client.connect(config.server, config.client.port())?;
         Ok(Self {
@@ -193,10 +194,11 @@ impl std::fmt::Debug for Host {
 }
 
 impl Host {
-    fn new(address: Ipv4Addr, endpoint: Endpoint, seed: u64) -> Self {
-        let mut device = FrameQueues { endpoint, arrived: VecDeque::new(), leaving: VecDeque::new() };
+    fn new(address: Ipv4Addr, endpoint: Endpoint, exchange: &ExchangeConfig) -> Self {
+        let mtu = exchange.mtu;
+        let mut device = FrameQueues { endpoint, mtu, arrived: VecDeque::new(), leaving: VecDeque::new() };
         let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = seed;
+        config.random_seed = exchange.seed ^ u64::from(address.to_bits());
         let mut interface = Interface::new(config, &mut device, Instant::ZERO);
         // Every destination is on link: the frame goes to the next hop's MAC address whatever the address.
         interface.update_ip_addrs(|addresses| {
@@ -239,6 +241,7 @@ impl Host {
 /// smoltcp's device: frames that have arrived and frames that are to leave.
 struct FrameQueues {
     endpoint: Endpoint,
+    mtu: usize,
     arrived: VecDeque<Vec<u8>>,
     leaving: VecDeque<Vec<u8>>,
 }
@@ -289,7 +292,7 @@ impl Device for FrameQueues {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = MTU;
+        capabilities.max_transmission_unit = self.mtu;
         capabilities
     }
 }

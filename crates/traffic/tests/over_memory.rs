@@ -133,6 +133,7 @@ fn tcp_connects_transfers_and_closes() {
         client_endpoint: POD,
         server: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 443),
         server_endpoint: SERVER,
+        mtu: 1500,
         bytes: 300_000,
         seed: 1,
     };
@@ -158,6 +159,7 @@ fn tcp_without_a_way_through_does_not_complete() {
         client_endpoint: POD,
         server: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 443),
         server_endpoint: SERVER,
+        mtu: 1500,
         bytes: 10,
         seed: 1,
     };

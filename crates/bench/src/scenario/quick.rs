@@ -46,5 +46,5 @@ impl Scenario {
 impl Search {
     /// What a file's `search` leaves out.
     pub const DEFAULT: Self =
-        Self { min_pps: 10_000, max_pps: 20_000_000, precision: 0.05, confirm: 1, max_trials: 12 };
+        Self { min_pps: 10_000, max_pps: 50_000_000, precision: 0.05, confirm: 1, max_trials: 12 };
 }

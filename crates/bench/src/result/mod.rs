@@ -1,0 +1,218 @@
+//! What a run leaves behind: one type for the file, for `--json` and for every report.
+//!
+//! Times are nanoseconds, rates frames per second, lengths bytes without FCS unless a name says otherwise. A number that could not be
+//! measured is absent (`null`), never NaN. `docs/results.md` describes every field for those who read the JSON.
+
+mod numbers;
+mod trial;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use natrig_lab::host::HostFacts;
+use natrig_link::LinkDescription;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{Design, FrameSize, Scenario};
+
+pub use numbers::{Interval, Quantiles};
+pub use trial::{
+    Answers, Dropped, Invalid, LayerTime, Latencies, Place, Preload, Purpose, Trial, WrongFrame,
+};
+
+/// Version of the result format. Readers refuse a higher one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything that is known about a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunResult {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// The program that measured.
+    pub natrig: Program,
+    /// How far the run came.
+    pub status: Status,
+    /// When it began, RFC 3339, UTC.
+    pub started_at: String,
+    /// How long it has taken so far.
+    pub elapsed_ns: u64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The scenario with every default filled in.
+    pub scenario: Scenario,
+    /// The machine.
+    pub host: HostFacts,
+    /// How the world was built.
+    pub environment: Environment,
+    /// A TCP connection through each design, before anything was measured.
+    pub tcp_checks: Vec<TcpCheck>,
+    /// Every trial, in the order in which they ran.
+    pub trials: Vec<Trial>,
+    /// What the trials say of each design, for each frame size.
+    pub designs: Vec<DesignSummary>,
+    /// What each layer costs, for each frame size that was measured in all four designs.
+    pub costs: Vec<CostSummary>,
+    /// Things that a reader should know before trusting a number, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Which program measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Program {
+    /// Version of natrig.
+    pub version: String,
+    /// Commit it was built from, with `-dirty` behind it if the sources had changes; absent outside a checkout.
+    pub commit: Option<String>,
+    /// `release` or `debug`.
+    pub profile: String,
+}
+
+/// How far a run came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "state", content = "reason")]
+pub enum Status {
+    /// Still going: what a killed run leaves behind.
+    Running,
+    /// All that was asked for was measured.
+    Complete,
+    /// The time limit came before the last round: fewer rounds than asked for.
+    TimeLimit,
+    /// Stopped by a signal.
+    Interrupted,
+    /// Ended by an error.
+    Failed(String),
+}
+
+/// How the world was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// `root`, `rootless` or `memory`.
+    pub mode: String,
+    /// Why not more: what was tried and refused, in words.
+    pub mode_reason: Option<String>,
+    /// What carries frames: the same kind at all six ends.
+    pub link: LinkFacts,
+    /// Which roles run on which thread and processor.
+    pub placement: Vec<PlacedThread>,
+    /// The steps by which namespaces and links were made; none with links in memory.
+    pub plan: Vec<String>,
+}
+
+/// What carries frames.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkFacts {
+    /// The kind: `memory`, `packet`, …
+    pub kind: String,
+    /// Frames that a receive ring holds before it loses any.
+    pub slots: u32,
+    /// Bytes of a slot, including what the link keeps beside the frame.
+    pub slot_bytes: u32,
+    /// Settings and circumstances that bear on speed or correctness, in words.
+    pub notes: Vec<String>,
+}
+
+impl From<LinkDescription> for LinkFacts {
+    fn from(link: LinkDescription) -> Self {
+        Self { kind: link.kind.to_string(), slots: link.slots, slot_bytes: link.slot_bytes, notes: link.notes }
+    }
+}
+
+/// A measuring thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlacedThread {
+    /// What it does.
+    pub roles: Vec<String>,
+    /// The processor it is pinned to; absent where there is only one.
+    pub cpu: Option<usize>,
+}
+
+/// A TCP connection between two smoltcp endpoints through a design.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TcpCheck {
+    /// Through which design.
+    pub design: Design,
+    /// True if it connected, carried all bytes both ways unchanged, closed, and the server saw the address that it should.
+    pub passed: bool,
+    /// Bytes sent each way.
+    pub bytes: u64,
+    /// The client's address and port as the server saw them.
+    pub client_seen: Option<String>,
+    /// What went wrong.
+    pub failure: Option<String>,
+}
+
+/// What the trials say of a design at a frame size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DesignSummary {
+    /// The design.
+    pub design: Design,
+    /// The frame size, with FCS.
+    pub frame_size: FrameSize,
+    /// Highest rate without loss, over the rounds; or the fixed rate's delivered rate. Absent if no round gave one.
+    pub rate_pps: Option<Interval>,
+    /// Rounds in which the generator, not the design, was the limit: the rate is then a lower bound.
+    pub rounds_generator_bound: u32,
+    /// Time that the layers' processor spent per delivered frame at that rate: fetching, deciding, sending.
+    pub ns_per_packet: Option<Interval>,
+    /// Of that, deciding and rewriting alone.
+    pub process_ns_per_packet: Option<Interval>,
+    /// Median latency from the intended send time at the stated fraction of the rate, over the rounds.
+    pub latency_ns_p50: Option<Interval>,
+    /// 99th percentile.
+    pub latency_ns_p99: Option<Interval>,
+    /// 99.9th percentile.
+    pub latency_ns_p999: Option<Interval>,
+    /// All latency trials of the design together.
+    pub latency: Option<Latencies>,
+}
+
+/// What each layer costs at a frame size: differences between designs within a round, over the rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CostSummary {
+    /// The frame size, with FCS.
+    pub frame_size: FrameSize,
+    /// In nanoseconds per delivered frame on the layers' processor.
+    pub ns_per_packet: Option<Effects>,
+    /// In frames per second of the highest rate without loss. Negative: slower.
+    pub rate_pps: Option<Effects>,
+    /// In nanoseconds of median latency.
+    pub latency_ns_p50: Option<Effects>,
+    /// In nanoseconds of the 99th percentile.
+    pub latency_ns_p99: Option<Effects>,
+    /// In nanoseconds of the 99.9th percentile.
+    pub latency_ns_p999: Option<Effects>,
+}
+
+/// The 2×2: what each layer adds, and what the two add to each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Effects {
+    /// `node` − `none`.
+    pub node: Interval,
+    /// `gateway` − `none`.
+    pub gateway: Interval,
+    /// `both` − `gateway`: what masquerading on the node costs where a NAT gateway stands anyway.
+    pub node_on_top: Interval,
+    /// `both` − `node` − `gateway` + `none`.
+    pub interaction: Interval,
+}
+
+impl RunResult {
+    /// Writes the result next to `path` and renames it into place: whoever reads `path` sees the old file or the new one, whole.
+    ///
+    /// # Errors
+    /// Whatever the file system returns.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let beside = path.with_extension("json.partial");
+        let mut file = std::fs::File::create(&beside)?;
+        serde_json::to_writer_pretty(io::BufWriter::new(&file), self)?;
+        file.write_all(b"\n")?;
+        file.sync_data()?;
+        std::fs::rename(&beside, path)
+    }
+
+    /// Trials that count towards a headline.
+    pub fn valid_trials(&self) -> impl Iterator<Item = &Trial> {
+        self.trials.iter().filter(|trial| trial.is_valid())
+    }
+}

@@ -1,0 +1,218 @@
+use natrig_traffic::Fault;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Quantiles;
+use crate::scenario::{Design, FrameSize};
+
+/// One trial: a design, a rate, a duration, and what became of every frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Trial {
+    /// Position in the run, from 1.
+    pub number: u32,
+    /// The round it belongs to, from 1.
+    pub round: u32,
+    /// The design.
+    pub design: Design,
+    /// The frame size, with FCS.
+    pub frame_size: FrameSize,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Seed of its schedule.
+    pub seed: u64,
+    /// Rate that the schedule asks for.
+    pub rate_pps_offered: f64,
+    /// Rate at which frames left: sent frames over the time until the last one was handed to the link.
+    pub rate_pps_achieved: f64,
+    /// Length of the schedule.
+    pub duration_ns: u64,
+    /// The phase before, in which each flow sent one frame (RFC 9693 test phase 1); absent where the mappings already stood.
+    pub preload: Option<Preload>,
+    /// Frames that the link at the pods took.
+    pub sent: u64,
+    /// Frames delivered: right, and for the first time, as the receiver judged.
+    pub received: u64,
+    /// `sent` − `received`.
+    pub lost: i64,
+    /// Delivered after a later frame of the flow.
+    pub reordered: u64,
+    /// Arrived again.
+    pub duplicated: u64,
+    /// Arrived damaged.
+    pub corrupted: u64,
+    /// Arrived with addresses, ports or TTL that this design must not make.
+    pub mistranslated: u64,
+    /// The way back, where servers answer.
+    pub answers: Option<Answers>,
+    /// Frames that ended on the way, by place and reason, both directions.
+    pub drops: Vec<Dropped>,
+    /// Frames sent (both directions) minus those received, faulty or dropped: 0, or the trial is invalid.
+    pub unaccounted: i64,
+    /// The first faulty frame.
+    pub wrong_frame: Option<WrongFrame>,
+    /// Why the trial does not count; empty if it does.
+    pub invalid: Vec<Invalid>,
+    /// Latencies of the frames delivered at the servers.
+    pub latency: Latencies,
+    /// Where the layers' thread spent its time.
+    pub layer_times: Vec<LayerTime>,
+}
+
+impl Trial {
+    /// True if the trial counts.
+    pub fn is_valid(&self) -> bool {
+        self.invalid.is_empty()
+    }
+
+    /// Nanoseconds per delivered frame that the layers' thread was busy: both layers, both directions.
+    pub fn ns_per_packet(&self) -> Option<f64> {
+        self.per_packet(|time| time.recv_ns + time.process_ns + time.send_ns)
+    }
+
+    /// Of that, deciding and rewriting.
+    pub fn process_ns_per_packet(&self) -> Option<f64> {
+        self.per_packet(|time| time.process_ns)
+    }
+
+    fn per_packet(&self, ns: impl Fn(&LayerTime) -> u64) -> Option<f64> {
+        let total: u64 = self.layer_times.iter().map(ns).sum();
+        (self.received > 0 && total > 0).then(|| total as f64 / self.received as f64)
+    }
+}
+
+/// What a trial is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A step of the search for the highest rate without loss.
+    Search,
+    /// A rate that the scenario fixes.
+    Fixed,
+    /// Latency at a fraction of the rate.
+    Latency,
+}
+
+/// RFC 9693 test phase 1: every flow once, through empty tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Preload {
+    /// Frames sent: one per flow.
+    pub sent: u64,
+    /// Frames delivered.
+    pub received: u64,
+}
+
+/// What became of the servers' answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answers {
+    /// Answers that the link at the servers took.
+    pub sent: u64,
+    /// Answers delivered to the pods, exactly reversed.
+    pub received: u64,
+    /// Arrived again.
+    pub duplicated: u64,
+    /// Arrived damaged.
+    pub corrupted: u64,
+    /// Arrived with addresses or ports other than those the pod had sent from and to.
+    pub mistranslated: u64,
+    /// From the intended send time of the first frame to the arrival of its answer.
+    pub round_trip: Quantiles,
+}
+
+/// Where a frame can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// At the pods' end.
+    Pods,
+    /// At the node.
+    Node,
+    /// At the gateway.
+    Gateway,
+    /// At the servers' end.
+    Internet,
+}
+
+/// Frames that ended somewhere for a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dropped {
+    /// Where.
+    pub place: Place,
+    /// Why: a translator's reason, or `receive_ring_full`, `frame_too_long`, `link_full`, `not_sendable`, `answered`.
+    pub reason: String,
+    /// How many.
+    pub frames: u64,
+}
+
+/// A frame that is not what the design must make of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WrongFrame {
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// The tuple that the pod sent, where it could be told.
+    pub sent_tuple: Option<String>,
+    /// The frame as it arrived, in hexadecimal.
+    pub bytes_hex: String,
+}
+
+/// Why a trial does not count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "gate")]
+pub enum Invalid {
+    /// The 99th percentile of the send lag is above the limit.
+    SendLag {
+        /// What it was.
+        ns_p99: u64,
+        /// What it may be.
+        limit_ns: u64,
+    },
+    /// The last frame left too long after the end of the schedule.
+    Overrun {
+        /// As a share of the trial's duration.
+        share: f64,
+        /// What it may be.
+        limit: f64,
+    },
+    /// Frames came out wrong.
+    Mistranslated {
+        /// How many, damaged ones included.
+        frames: u64,
+    },
+    /// Frames neither arrived nor were dropped by anyone.
+    Unaccounted {
+        /// Sent minus all that is known.
+        frames: i64,
+    },
+    /// Not every flow got a mapping before the measurement began.
+    Preload {
+        /// Flows without.
+        missing: u64,
+    },
+}
+
+/// Three histograms' quantiles: one latency, three ways to count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Latencies {
+    /// From the time the schedule wanted a frame sent to its arrival: free of coordinated omission.
+    pub intended_to_received: Quantiles,
+    /// From the time it was handed to the link.
+    pub sent_to_received: Quantiles,
+    /// From the intended to the actual send time: the generator's own share.
+    pub send_lag: Quantiles,
+}
+
+/// Where a layer's thread spent its time, bursts without frames not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LayerTime {
+    /// The layer.
+    pub place: Place,
+    /// Frames it fetched, both directions.
+    pub frames: u64,
+    /// Bursts they came in.
+    pub bursts: u64,
+    /// Fetching from the link.
+    pub recv_ns: u64,
+    /// Deciding and rewriting.
+    pub process_ns: u64,
+    /// Handing to the link on the way out; on a veth, the kernel's work up to the next packet socket.
+    pub send_ns: u64,
+}

@@ -1,0 +1,179 @@
+//! The six link ends of a world, of whatever kind they are.
+
+use natrig_lab::lease::Lease;
+use natrig_lab::topology::Port;
+use natrig_link::packet::{PacketLink, PacketOptions};
+use natrig_link::pnet::PnetLink;
+use natrig_link::{BURST_MAX, Link, LinkDescription, LinkStats, OpenError, RecvError, memory};
+
+use super::{LayerLinks, TesterLinks};
+use crate::result::{Dropped, Place};
+
+/// How to open a link to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenLink {
+    /// AF_PACKET with a mapped ring.
+    Packet,
+    /// pnet's datalink channel.
+    Pnet,
+}
+
+/// Why the links of a world cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The namespace cannot be entered.
+    #[error("failed to enter namespace {namespace}: {source}")]
+    Enter {
+        /// Which one.
+        namespace: &'static str,
+        /// Why.
+        source: natrig_lab::lease::EnterError,
+    },
+    /// The link cannot be opened there.
+    #[error("failed to open {interface} in namespace {namespace}: {source}")]
+    Open {
+        /// Where.
+        namespace: &'static str,
+        /// Which interface.
+        interface: &'static str,
+        /// Why.
+        source: OpenError,
+    },
+}
+
+/// Both threads' links.
+pub(crate) struct Links {
+    /// The tester's two.
+    pub(crate) tester: TesterLinks,
+    /// The layers' four.
+    pub(crate) layers: LayerLinks,
+    /// Longest frame that all of them carry, in bytes.
+    frame_len_max: usize,
+}
+
+/// What links carry at least, in bytes: ICMP errors about the smallest frames, and TCP in small segments. Still a small slot.
+const FRAME_LEN_LEAST: usize = 174;
+
+impl Links {
+    /// Three pairs of rings in memory, each of `slots` slots, for frames of up to `frame_len_max` bytes.
+    pub(crate) fn in_memory(slots: u32, frame_len_max: usize) -> Self {
+        let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
+        let pair = || {
+            let (near, far) = memory::pair(slots as usize, frame_len_max);
+            (Box::new(near) as Box<dyn Link>, Box::new(far) as Box<dyn Link>)
+        };
+        let ((pods, node_inside), (node_outside, gateway_inside), (gateway_outside, internet)) =
+            (pair(), pair(), pair());
+        Self {
+            tester: TesterLinks { pods, internet },
+            layers: LayerLinks { node_inside, node_outside, gateway_inside, gateway_outside },
+            frame_len_max,
+        }
+    }
+
+    /// A link to each of the six veth ends of a world.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) fn open(lease: &Lease, how: OpenLink, slots: u32, frame_len_max: usize) -> Result<Self, LinkError> {
+        let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
+        let open = |port: Port| -> Result<Box<dyn Link>, LinkError> {
+            let (namespace, interface) = (port.namespace(), port.interface());
+            lease
+                .run_in(namespace, || open_link(how, interface, slots, frame_len_max))
+                .map_err(|source| LinkError::Enter { namespace, source })?
+                .map_err(|source| LinkError::Open { namespace, interface, source })
+        };
+        Ok(Self {
+            tester: TesterLinks { pods: open(Port::Pods)?, internet: open(Port::Internet)? },
+            layers: LayerLinks {
+                node_inside: open(Port::NodeInside)?,
+                node_outside: open(Port::NodeOutside)?,
+                gateway_inside: open(Port::GatewayInside)?,
+                gateway_outside: open(Port::GatewayOutside)?,
+            },
+            frame_len_max,
+        })
+    }
+
+    /// Longest frame that all of them carry, in bytes.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        self.frame_len_max
+    }
+
+    /// What carries frames at the pods' end; the others are alike.
+    pub(crate) fn describe(&self) -> LinkDescription {
+        self.tester.pods.describe()
+    }
+
+    /// Throws away what still lies in the receive rings, until `quiet_polls` rounds in a row found nothing.
+    ///
+    /// # Errors
+    /// What the links return.
+    pub(crate) fn flush(&mut self, quiet_polls: u32) -> Result<u64, RecvError> {
+        let (mut thrown_away, mut quiet) = (0, 0);
+        while quiet < quiet_polls {
+            let mut found = 0;
+            for (_, link) in self.ends() {
+                found += link.recv(BURST_MAX, &mut |_| {})?;
+            }
+            quiet = if found == 0 { quiet + 1 } else { 0 };
+            thrown_away += found as u64;
+        }
+        Ok(thrown_away)
+    }
+
+    /// The counters of all six ends.
+    pub(crate) fn stats(&mut self) -> [(Place, LinkStats); 6] {
+        self.ends().map(|(place, link)| (place, link.stats()))
+    }
+
+    fn ends(&mut self) -> [(Place, &mut dyn Link); 6] {
+        let Self { tester, layers, .. } = self;
+        [
+            (Place::Pods, &mut *tester.pods),
+            (Place::Node, &mut *layers.node_inside),
+            (Place::Node, &mut *layers.node_outside),
+            (Place::Gateway, &mut *layers.gateway_inside),
+            (Place::Gateway, &mut *layers.gateway_outside),
+            (Place::Internet, &mut *tester.internet),
+        ]
+    }
+}
+
+/// What the links lost between two readings of their counters.
+pub(crate) fn lost_between(before: &[(Place, LinkStats); 6], after: &[(Place, LinkStats); 6]) -> Vec<Dropped> {
+    let mut losses = Vec::new();
+    for ((place, was), (_, is)) in before.iter().zip(after) {
+        let reasons = [
+            ("receive_ring_full", is.rx_overflow - was.rx_overflow),
+            ("frame_too_long", is.rx_truncated - was.rx_truncated),
+            ("not_sendable", is.tx_refused - was.tx_refused),
+        ];
+        for (reason, frames) in reasons {
+            add_drop(&mut losses, *place, reason, frames);
+        }
+    }
+    losses
+}
+
+/// Adds `frames` to the entry for `place` and `reason`.
+pub(crate) fn add_drop(drops: &mut Vec<Dropped>, place: Place, reason: &str, frames: u64) {
+    if frames == 0 {
+        return;
+    }
+    match drops.iter_mut().find(|drop| drop.place == place && drop.reason == reason) {
+        Some(drop) => drop.frames += frames,
+        None => drops.push(Dropped { place, reason: reason.to_owned(), frames }),
+    }
+}
+
+fn open_link(how: OpenLink, interface: &str, slots: u32, frame_len_max: usize) -> Result<Box<dyn Link>, OpenError> {
+    match how {
+        OpenLink::Packet => {
+            let options = PacketOptions { frame_len_max, rx_slots: slots as usize, complete_checksums: false };
+            PacketLink::open(interface, &options).map(|link| Box::new(link) as Box<dyn Link>)
+        }
+        OpenLink::Pnet => PnetLink::open(interface).map(|link| Box::new(link) as Box<dyn Link>),
+    }
+}

@@ -1,0 +1,380 @@
+//! A run: the world is built once; then, round by round, every design in random order; the result is handed out after every trial.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use natrig_lab::lease::{BuildError, Lease};
+use natrig_lab::plan::Plan;
+use natrig_lab::topology::TopologyError;
+use natrig_traffic::{FlowError, FlowSet, FlowSpec};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use crate::engine::{EngineError, Engines};
+use crate::experiment::{Bench, Experiment, Measured, Offer, SetupError, TrialError, frame_sizes};
+use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
+use crate::rig::{LinkError, Links, OpenLink, Placed};
+use crate::scenario::{Design, FrameSize, Measure, Rate, Scenario, Search};
+use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
+use crate::summary::Summaries;
+use crate::tcp_check;
+
+/// Why a run ended before it measured anything, or in the middle.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The flows of the scenario cannot be made.
+    #[error("failed to {0}")]
+    Flows(#[from] FlowError),
+    /// The address plan cannot be built.
+    #[error("failed to plan the world: {0}")]
+    Plan(#[from] TopologyError),
+    /// The world cannot be built here.
+    #[error("failed to build the world: {0}")]
+    Build(#[from] BuildError),
+    /// Its links cannot be opened.
+    #[error(transparent)]
+    Links(#[from] LinkError),
+    /// A design cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// A trial cannot be run.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// The search cannot start with the scenario's settings.
+    #[error("failed to start a search: {0}")]
+    Search(#[from] NdrConfigError),
+    /// The search and the trials do not go together.
+    #[error("failed to go on searching: {0}")]
+    Report(#[from] ReportError),
+}
+
+impl From<EngineError> for RunError {
+    fn from(error: EngineError) -> Self {
+        Self::Setup(error.into())
+    }
+}
+
+/// What carries frames in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carrier {
+    /// Rings in this process.
+    Memory,
+    /// veth pairs between namespaces, and this kind of link to their ends.
+    Veth(OpenLink),
+}
+
+/// What the one who runs is told.
+pub trait Observer {
+    /// Something begins that takes a while.
+    fn phase(&mut self, what: &str);
+    /// A trial is over; `done` of the run is behind, 0 to 1.
+    fn trial(&mut self, trial: &Trial, done: f64);
+    /// The result has grown: the moment to write it.
+    fn result(&mut self, result: &RunResult);
+}
+
+/// Measures `scenario`, filling `result` from its [`RunResult::trials`] on. What was measured stays in `result` also when this fails.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run(
+    scenario: &Scenario,
+    carrier: &Carrier,
+    result: &mut RunResult,
+    observer: &mut dyn Observer,
+    cancel: &AtomicBool,
+) -> Result<(), RunError> {
+    let started = Instant::now();
+    observer.phase("building the world");
+    let engines = Engines::new(scenario)?;
+    let flows = Arc::new(FlowSet::new(&flow_spec(scenario))?);
+    let frame_len_max = frame_len_max(scenario)?;
+    // The lease must outlive the links: it is the world.
+    let (lease, links) = open(scenario, carrier, frame_len_max)?;
+    let placed = Placed::new(scenario.link.placement);
+    result.environment.link = links.describe().into();
+    result.environment.placement = placed.threads();
+    let mut bench = Bench { scenario, engines: &engines, flows, links, placed, cancel, sessions: 0 };
+
+    observer.phase("checking each design with a TCP connection");
+    for design in &scenario.designs {
+        let check = tcp_check::run(&mut bench, *design)?;
+        warn_of(&check, &mut result.warnings);
+        result.tcp_checks.push(check);
+    }
+    let outcome = rounds(&mut bench, result, observer, started);
+    result.elapsed_ns = elapsed_ns(started);
+    drop(bench);
+    if let Some(lease) = lease
+        && let Err(error) = lease.close()
+    {
+        result.warnings.push(format!("the world could not be taken down cleanly: {error}"));
+    }
+    result.status = outcome?;
+    observer.result(result);
+    Ok(())
+}
+
+/// The steps by which the world of a scenario is built, for `--dry-run` and the result.
+///
+/// # Errors
+/// The address plan is impossible.
+pub fn plan(scenario: &Scenario) -> Result<Plan, TopologyError> {
+    Plan::measurement(&scenario.topology)
+}
+
+/// An environment before anything is known of links and placement.
+pub fn environment(mode: &str, mode_reason: Option<String>, plan: Option<&Plan>) -> Environment {
+    Environment {
+        mode: mode.to_owned(),
+        mode_reason,
+        link: crate::result::LinkFacts { kind: String::new(), slots: 0, slot_bytes: 0, notes: Vec::new() },
+        placement: Vec::new(),
+        plan: plan.map(|plan| plan.to_string().lines().map(str::to_owned).collect()).unwrap_or_default(),
+    }
+}
+
+fn rounds(
+    bench: &mut Bench<'_>,
+    result: &mut RunResult,
+    observer: &mut dyn Observer,
+    started: Instant,
+) -> Result<Status, RunError> {
+    let scenario = bench.scenario;
+    let limit_ns = u64::from(scenario.measure.time_limit_s) * 1_000_000_000;
+    let mut rng = Pcg64Mcg::seed_from_u64(scenario.seed);
+    let mut cells: Vec<(Design, FrameSize)> = scenario
+        .traffic
+        .frame_sizes
+        .iter()
+        .flat_map(|size| scenario.designs.iter().map(|design| (*design, *size)))
+        .collect();
+    let mut summaries = Summaries::new(scenario);
+    let mut longest_round_ns = 0;
+    for round in 1..=scenario.measure.rounds {
+        let round_began_ns = elapsed_ns(started);
+        if round_began_ns + longest_round_ns > limit_ns {
+            return Ok(Status::TimeLimit);
+        }
+        cells.shuffle(&mut rng);
+        for (design, frame_size) in &cells {
+            let hint = summaries.rate_so_far(*design, *frame_size);
+            let cell = Cell { design: *design, frame_size: *frame_size, round, hint, seed: rng.random() };
+            let mut report = |measured: &Measured, result: &mut RunResult| {
+                result.elapsed_ns = elapsed_ns(started);
+                let rounds_done = f64::from(round - 1) / f64::from(scenario.measure.rounds);
+                let time_done = result.elapsed_ns as f64 / limit_ns as f64;
+                observer.trial(&measured.trial, rounds_done.max(time_done).min(1.0));
+                observer.result(result);
+            };
+            let finished = cell.measure(bench, result, &mut summaries, &mut report)?;
+            summaries.write(result);
+            if !finished {
+                return Ok(Status::Interrupted);
+            }
+        }
+        longest_round_ns = longest_round_ns.max(elapsed_ns(started) - round_began_ns);
+    }
+    Ok(Status::Complete)
+}
+
+/// One design at one frame size in one round.
+struct Cell {
+    design: Design,
+    frame_size: FrameSize,
+    round: u32,
+    hint: Option<f64>,
+    seed: u64,
+}
+
+type Report<'a> = dyn FnMut(&Measured, &mut RunResult) + 'a;
+
+impl Cell {
+    /// False: called off.
+    fn measure(
+        &self,
+        bench: &mut Bench<'_>,
+        result: &mut RunResult,
+        summaries: &mut Summaries,
+        report: &mut Report<'_>,
+    ) -> Result<bool, RunError> {
+        let mut experiment = Experiment::new(bench, self.design, self.frame_size, self.seed)?;
+        let mut cell = Running { cell: self, bench, experiment: &mut experiment, result, report, seed: self.seed };
+        let Some(rate_pps) = (match cell.bench.scenario.measure.rate {
+            Rate::Search(search) => cell.search(search, summaries)?,
+            Rate::FixedPps(pps) => cell.fixed(f64::from(pps), summaries)?,
+        }) else {
+            return Ok(!cell.cancelled());
+        };
+        cell.latency(rate_pps, summaries)?;
+        Ok(!cell.cancelled())
+    }
+}
+
+/// A cell at work.
+struct Running<'a, 'b> {
+    cell: &'a Cell,
+    bench: &'a mut Bench<'b>,
+    experiment: &'a mut Experiment,
+    result: &'a mut RunResult,
+    report: &'a mut Report<'a>,
+    seed: u64,
+}
+
+impl Running<'_, '_> {
+    /// The highest rate without loss, if there is one.
+    fn search(&mut self, search: Search, summaries: &mut Summaries) -> Result<Option<f64>, RunError> {
+        let mut search = NdrSearch::new(ndr_config(&self.bench.scenario.measure, search, self.cell.hint))?;
+        let mut best: Option<Trial> = None;
+        loop {
+            let (rate_pps, duration_ns) = match search.next() {
+                Step::Trial { rate_pps, duration_ns } => (rate_pps, duration_ns),
+                Step::Done(bounds) => {
+                    let cell = (self.cell.design, self.cell.frame_size);
+                    summaries.rate(cell, self.cell.round, &bounds, best.as_ref());
+                    return Ok(bounds.relevant_lower_pps);
+                }
+            };
+            let trial = self.trial(Purpose::Search, rate_pps, duration_ns)?.trial;
+            if self.cancelled() || !trial.invalid.iter().all(Invalid::is_disturbance) {
+                // A design that translates wrongly or loses track of frames has no rate.
+                return Ok(None);
+            }
+            search.report(&outcome(&trial))?;
+            let passed = trial.is_valid() && trial.lost == 0;
+            if passed && best.as_ref().is_none_or(|best| trial.rate_pps_offered >= best.rate_pps_offered) {
+                best = Some(trial);
+            }
+        }
+    }
+
+    fn fixed(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<Option<f64>, RunError> {
+        let duration_ns = u64::from(self.bench.scenario.measure.trial_ms) * 1_000_000;
+        let measured = self.valid_trial(Purpose::Fixed, rate_pps, duration_ns)?;
+        if let Some(measured) = measured {
+            summaries.fixed((self.cell.design, self.cell.frame_size), self.cell.round, &measured.trial);
+        }
+        Ok((!self.cancelled()).then_some(rate_pps))
+    }
+
+    fn latency(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<(), RunError> {
+        let measure = &self.bench.scenario.measure;
+        let (rate_pps, duration_ns) = (rate_pps * measure.latency_fraction, u64::from(measure.latency_ms) * 1_000_000);
+        if let Some(measured) = self.valid_trial(Purpose::Latency, rate_pps, duration_ns)? {
+            summaries.latency((self.cell.design, self.cell.frame_size), self.cell.round, &measured);
+        }
+        Ok(())
+    }
+
+    /// Repeats a trial that the machine disturbed, as often as the scenario allows.
+    fn valid_trial(&mut self, purpose: Purpose, rate_pps: f64, duration_ns: u64) -> Result<Option<Measured>, RunError> {
+        for _ in 0..=self.bench.scenario.limits.max_retries {
+            let measured = self.trial(purpose, rate_pps, duration_ns)?;
+            if self.cancelled() {
+                return Ok(None);
+            }
+            if measured.trial.is_valid() {
+                return Ok(Some(measured));
+            }
+            if !measured.trial.invalid.iter().all(Invalid::is_disturbance) {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    fn trial(&mut self, purpose: Purpose, rate_pps: f64, duration_ns: u64) -> Result<Measured, RunError> {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let seed = self.seed >> 11;
+        let mut measured = self.experiment.trial(self.bench, Offer { purpose, rate_pps, duration_ns, seed })?;
+        if !measured.cancelled {
+            measured.trial.number = self.result.trials.len() as u32 + 1;
+            measured.trial.round = self.cell.round;
+            self.result.trials.push(measured.trial.clone());
+            (self.report)(&measured, self.result);
+        }
+        Ok(measured)
+    }
+
+    fn cancelled(&self) -> bool {
+        self.bench.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// Above this share of lost frames a trial is overload, not a stall: it is not repeated.
+const PLAIN_LOSS_RATIO: f64 = 0.05;
+
+fn ndr_config(measure: &Measure, search: Search, hint_pps: Option<f64>) -> NdrConfig {
+    NdrConfig {
+        min_pps: f64::from(search.min_pps),
+        max_pps: f64::from(search.max_pps),
+        hint_pps,
+        relative_precision: search.precision,
+        trial_duration_ns: u64::from(measure.trial_ms) * 1_000_000,
+        attempts: search.confirm + 1,
+        plain_loss_ratio: PLAIN_LOSS_RATIO,
+        max_trials: search.max_trials,
+    }
+}
+
+fn outcome(trial: &Trial) -> Outcome {
+    let generator_late = |reason: &Invalid| matches!(reason, Invalid::SendLag { .. } | Invalid::Overrun { .. });
+    let validity = if trial.is_valid() {
+        Validity::Valid
+    } else if trial.invalid.iter().any(generator_late) {
+        Validity::GeneratorLimited
+    } else {
+        Validity::Disturbed
+    };
+    Outcome {
+        offered_pps: trial.rate_pps_offered,
+        achieved_pps: trial.rate_pps_achieved,
+        sent: trial.sent,
+        lost: u64::try_from(trial.lost).unwrap_or(0),
+        validity,
+    }
+}
+
+fn open(scenario: &Scenario, carrier: &Carrier, frame_len_max: usize) -> Result<(Option<Lease>, Links), RunError> {
+    let slots = scenario.link.slots;
+    match carrier {
+        Carrier::Memory => Ok((None, Links::in_memory(slots, frame_len_max))),
+        Carrier::Veth(how) => {
+            let lease = plan(scenario)?.build()?;
+            let links = Links::open(&lease, *how, slots, frame_len_max)?;
+            Ok((Some(lease), links))
+        }
+    }
+}
+
+fn flow_spec(scenario: &Scenario) -> FlowSpec {
+    let traffic = &scenario.traffic;
+    FlowSpec {
+        pods: scenario.topology.pod_addresses().collect(),
+        src_ports: (traffic.src_ports.first, traffic.src_ports.last),
+        servers: scenario.topology.server_addresses().collect(),
+        dst_port: traffic.dst_port,
+        flows: traffic.flows,
+        seed: scenario.seed,
+    }
+}
+
+fn frame_len_max(scenario: &Scenario) -> Result<usize, SetupError> {
+    let mut longest = 0;
+    for size in &scenario.traffic.frame_sizes {
+        longest = longest.max(frame_sizes(*size)?.len_max());
+    }
+    Ok(longest)
+}
+
+fn warn_of(check: &TcpCheck, warnings: &mut Vec<String>) {
+    if let Some(failure) = &check.failure {
+        warnings.push(format!("TCP does not get through design {}: {failure}", check.design));
+    }
+}
+
+fn elapsed_ns(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

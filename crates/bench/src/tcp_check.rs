@@ -1,0 +1,79 @@
+//! Before anything is measured: a TCP connection between two smoltcp endpoints gets through the design, and the server sees the
+//! address that the design says.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use natrig_lab::topology::{Port, WorldUse};
+use natrig_link::clock;
+use natrig_wire::ethernet;
+use natrig_traffic::tcp::{Exchange, ExchangeConfig, ExchangeState};
+
+use crate::experiment::{self, Bench, TrialError};
+use crate::result::TcpCheck;
+use crate::rig::{self, RigError};
+use crate::scenario::Design;
+
+/// Bytes sent there and back: many windows' worth.
+const BYTES: usize = 256 * 1024;
+/// A local exchange takes milliseconds; one that a lost frame holds up takes a retransmission timer or two.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the check on fresh tables.
+///
+/// # Errors
+/// [`TrialError`]; a connection that does not come about is no error but the outcome.
+pub(crate) fn run(bench: &mut Bench<'_>, design: Design) -> Result<TcpCheck, TrialError> {
+    let scenario = bench.scenario;
+    let topology = &scenario.topology;
+    let mut layers = experiment::layers(bench.engines, scenario, design, WorldUse::Measurement, scenario.seed)?;
+    let config = ExchangeConfig {
+        client: SocketAddrV4::new(topology.pods.first, scenario.traffic.src_ports.first),
+        client_endpoint: rig::endpoint(Port::Pods),
+        server: SocketAddrV4::new(topology.internet.server_first, scenario.traffic.dst_port),
+        server_endpoint: rig::endpoint(Port::Internet),
+        mtu: bench.links.frame_len_max() - ethernet::HEADER_LEN,
+        bytes: BYTES,
+        seed: scenario.seed,
+    };
+    let mut check = TcpCheck { design, passed: false, bytes: BYTES as u64, client_seen: None, failure: None };
+    bench.links.flush(2).map_err(RigError::from)?;
+    let deadline_ns = clock::now_ns() + u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+    let mut exchange = match Exchange::new(&config, clock::now_ns()) {
+        Ok(exchange) => exchange,
+        Err(reason) => return Ok(TcpCheck { failure: Some(reason.to_owned()), ..check }),
+    };
+    loop {
+        let now_ns = clock::now_ns();
+        let tester = &mut bench.links.tester;
+        let state = exchange.poll(&mut *tester.pods, &mut *tester.internet, now_ns).map_err(RigError::from)?;
+        layers.poll(&mut bench.links.layers).map_err(RigError::from)?;
+        match state {
+            ExchangeState::Running if now_ns < deadline_ns => {}
+            ExchangeState::Running => check.failure = Some(format!("not over after {} s", PATIENCE.as_secs())),
+            ExchangeState::Failed { reason } => check.failure = Some(reason.to_owned()),
+            ExchangeState::Completed { client_seen } => {
+                check.client_seen = Some(client_seen.to_string());
+                check.failure = unexpected(design, &config, client_seen, topology);
+                check.passed = check.failure.is_none();
+            }
+        }
+        if check.passed || check.failure.is_some() {
+            return Ok(check);
+        }
+    }
+}
+
+/// What is wrong with the client's address as the server saw it, if anything.
+fn unexpected(
+    design: Design,
+    config: &ExchangeConfig,
+    seen: SocketAddrV4,
+    topology: &natrig_lab::topology::Topology,
+) -> Option<String> {
+    let right = match experiment::sources_expected(design, topology) {
+        None => seen == config.client,
+        Some(pool) => pool.contains(seen.ip()),
+    };
+    (!right).then(|| format!("the server saw the client as {seen}"))
+}

@@ -1,0 +1,139 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use natrig_bench::scenario::{Design, LinkKind, Word};
+
+/// What each NAT layer between a pod and the internet costs, measured on this machine.
+///
+/// Without a command: `natrig run`, which measures all four designs (no NAT, node only, gateway only, both) within a minute.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measure a scenario; without one, the built-in quick look at all four designs
+    Run(Run),
+    /// Set up the world of a scenario for programs of your own, with our NAT in it
+    Up(Up),
+    /// Run a program inside a world that is up
+    Exec(Exec),
+    /// Take a world down
+    Down(Down),
+    /// Remove what killed runs and worlds have left, and nothing else
+    Clean,
+    /// Tell what this machine can do, what is missing, and how to mend it
+    Doctor(Doctor),
+    /// Show results again
+    Report(Report),
+    /// List the NAT profiles, or show one with the source of every value
+    Profiles(Profiles),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(Run::default())
+    }
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Run {
+    /// Scenario file, as in bench-configs/
+    pub(crate) scenario: Option<PathBuf>,
+    /// Designs to measure, instead of the scenario's
+    #[arg(long, value_delimiter = ',', value_parser = word::<Design>, value_name = "none,node,gateway,both")]
+    pub(crate) design: Vec<Design>,
+    /// What carries frames, instead of the scenario's
+    #[arg(long, value_parser = word::<LinkKind>, value_name = "auto|memory|packet|pnet")]
+    pub(crate) link: Option<LinkKind>,
+    /// Rounds, instead of the scenario's
+    #[arg(long)]
+    pub(crate) rounds: Option<u32>,
+    /// Seed, instead of the scenario's
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Directory for result.json and summary.md [default: natrig-results/TIME-SCENARIO]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print what would be built and measured, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    /// Scenario file; without one, the quick scenario's world
+    pub(crate) scenario: Option<PathBuf>,
+    /// The design to set up
+    #[arg(long, default_value = "both", value_parser = word::<Design>, value_name = "none|node|gateway|both")]
+    pub(crate) design: Design,
+    /// The world's name
+    #[arg(long, default_value = "natrig")]
+    pub(crate) name: String,
+    /// Stay in the foreground; Ctrl-C takes the world down
+    #[arg(long)]
+    pub(crate) foreground: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// The world
+    #[arg(long, default_value = "natrig")]
+    pub(crate) name: String,
+    /// pods, node, gateway or internet
+    pub(crate) namespace: String,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub(crate) program: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Down {
+    /// The world
+    #[arg(long, default_value = "natrig")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// result.json files, or directories that hold one
+    #[arg(required = true)]
+    pub(crate) results: Vec<PathBuf>,
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a terminal
+    Terminal,
+    /// For a web page or a pull request
+    Markdown,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Profiles {
+    /// The profile to show
+    pub(crate) name: Option<String>,
+}
+
+fn word<W: Word + Send + Sync>(text: &str) -> Result<W, String> {
+    let accepted = || W::ALL.iter().map(|word| word.word()).collect::<Vec<_>>().join(", ");
+    W::from_word(text).ok_or_else(|| format!("choose of {}", accepted()))
+}

@@ -1,0 +1,34 @@
+//! What can be done.
+
+pub(crate) mod doctor;
+pub(crate) mod profiles;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod world;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use natrig_bench::scenario::Scenario;
+use natrig_nat::Profile;
+
+use crate::exit::{self, Failure};
+
+/// The scenario in `path`, or the quick one.
+fn scenario(path: Option<&Path>) -> Result<Scenario, Failure> {
+    path.map_or_else(
+        || Ok(Scenario::quick()),
+        |path| Scenario::load(path, Profile::names()).map_err(|error| Failure::new(exit::USAGE, error)),
+    )
+}
+
+/// Writes to stdout. A reader that has seen enough (`natrig … | head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(exit::FAILED, format_args!("failed to write to stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,223 @@
+//! `natrig run`.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use natrig_bench::result::{Program, RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::scenario::{LinkKind, Scenario};
+use natrig_bench::{Carrier, Observer, OpenLink, RunError, environment, plan, run as measure};
+use natrig_lab::host::HostFacts;
+use natrig_lab::privilege::{self, Mode, Privilege};
+use natrig_report::{markdown, terminal};
+
+use super::{print, scenario};
+use crate::args::Run;
+use crate::exit::{self, Code, Failure, Outcome};
+use crate::progress::Progress;
+use crate::signals::{Ended, with_signals};
+
+/// Measures, writes the result after every trial, and shows it.
+pub(crate) fn run(args: &Run) -> Outcome {
+    let mut scenario = scenario(args.scenario.as_deref())?;
+    override_settings(&mut scenario, args)?;
+    if args.dry_run {
+        return dry_run(&scenario);
+    }
+    // Before any thread exists: only then can an ordinary user enter a user namespace.
+    let privilege = privilege::enter();
+    let carrier = carrier(scenario.link.kind, &privilege)?;
+    let mode = if carrier == Carrier::Memory { Mode::Memory } else { privilege.mode };
+    let out = args.out.clone().unwrap_or_else(|| default_out(args.scenario.as_deref()));
+    std::fs::create_dir_all(&out).map_err(|error| {
+        let hint = "help: choose another directory with --out";
+        Failure::failed(exit::USAGE, format_args!("failed to make {}: {error}\n{hint}", out.display()))
+    })?;
+    let result = new_result(scenario, mode, &privilege);
+    let file = out.join("result.json");
+    let ended = with_signals(move |cancel| work(result, &carrier, &file, &cancel))
+        .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to start measuring: {error}")))?;
+    let Ended::Finished { value: (result, outcome), .. } = ended else {
+        let kept = out.join("result.json");
+        return Err(Failure::new(
+            exit::FAILED,
+            format_args!("error: a thread panicked (see above); what was measured is in {}", kept.display()),
+        ));
+    };
+    if let Err(Failed::Writing(error)) = &outcome {
+        eprintln!("warning: the result could not be written to {}: {error}", out.display());
+    }
+    show(&result, &out, args.json)?;
+    match outcome {
+        Err(Failed::Run(error)) => Err(Failure::failed(exit::FAILED, error)),
+        Err(Failed::Writing(_)) => Ok(exit::FAILED),
+        Ok(()) => Ok(verdict(&result)),
+    }
+}
+
+/// Why measuring, or keeping what was measured, failed.
+enum Failed {
+    Run(RunError),
+    Writing(io::Error),
+}
+
+fn work(
+    mut result: RunResult,
+    carrier: &Carrier,
+    file: &Path,
+    cancel: &AtomicBool,
+) -> (RunResult, Result<(), Failed>) {
+    let scenario = result.scenario.clone();
+    let mut watcher = Watcher { progress: Progress::new(), file: file.to_owned(), write_error: None };
+    watcher.result(&result);
+    let outcome = measure(&scenario, carrier, &mut result, &mut watcher, cancel);
+    if let Err(error) = &outcome {
+        result.status = Status::Failed(error.to_string());
+    }
+    watcher.result(&result);
+    watcher.progress.finish();
+    let outcome = match (outcome, watcher.write_error) {
+        (Err(error), _) => Err(Failed::Run(error)),
+        (Ok(()), Some(error)) => Err(Failed::Writing(error)),
+        (Ok(()), None) => Ok(()),
+    };
+    (result, outcome)
+}
+
+/// Shows progress and keeps the file up to date.
+struct Watcher {
+    progress: Progress,
+    file: PathBuf,
+    write_error: Option<io::Error>,
+}
+
+impl Observer for Watcher {
+    fn phase(&mut self, what: &str) {
+        self.progress.phase(what);
+    }
+
+    fn trial(&mut self, trial: &Trial, done: f64) {
+        self.progress.trial(trial, done);
+    }
+
+    fn result(&mut self, result: &RunResult) {
+        self.write_error = result.write(&self.file).err();
+    }
+}
+
+fn show(result: &RunResult, out: &Path, json: bool) -> Result<(), Failure> {
+    let summary = out.join("summary.md");
+    if let Err(error) = std::fs::write(&summary, markdown::render(result)) {
+        eprintln!("warning: {} could not be written: {error}", summary.display());
+    }
+    if json {
+        let text = serde_json::to_string_pretty(result)
+            .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to write JSON: {error}")))?;
+        return print(&format!("{text}\n"));
+    }
+    let options = terminal::Options { color: io::stdout().is_terminal(), width: 100 };
+    print(&terminal::render(result, &options))?;
+    eprintln!("\nresult: {}", out.join("result.json").display());
+    Ok(())
+}
+
+fn verdict(result: &RunResult) -> Code {
+    let broken = result.tcp_checks.iter().any(|check| !check.passed)
+        || result.trials.iter().any(|trial| trial.invalid.iter().any(|reason| !reason.is_disturbance()));
+    match result.status {
+        Status::Interrupted => exit::INTERRUPTED,
+        Status::Failed(_) => exit::FAILED,
+        Status::Running | Status::Complete | Status::TimeLimit => {
+            let figures = result.designs.iter().all(|design| design.rate_pps.is_some());
+            if broken || !figures { exit::INVALID } else { exit::OK }
+        }
+    }
+}
+
+fn override_settings(scenario: &mut Scenario, args: &Run) -> Result<(), Failure> {
+    if !args.design.is_empty() {
+        scenario.designs.clone_from(&args.design);
+        scenario.designs.sort();
+        scenario.designs.dedup();
+    }
+    scenario.link.kind = args.link.unwrap_or(scenario.link.kind);
+    scenario.measure.rounds = args.rounds.unwrap_or(scenario.measure.rounds);
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    if !natrig_bench::scenario::bounds::ROUNDS.contains(&scenario.measure.rounds) {
+        let bounds = natrig_bench::scenario::bounds::ROUNDS;
+        let message = format!("error: --rounds must lie between {} and {}", bounds.start(), bounds.end());
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    scenario.check().map_err(|violation| Failure::failed(exit::USAGE, violation))
+}
+
+/// Which links to use: the fastest that there is a way to, unless the scenario names one.
+fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
+    let veth = |how| match privilege.why_memory() {
+        None => Ok(Carrier::Veth(how)),
+        Some(reason) => Err(Failure::new(
+            exit::ENVIRONMENT,
+            format_args!(
+                "error: links of kind {kind} need namespaces, which this environment refuses: {reason}\n\
+                 help: --link memory measures without; natrig doctor says what is missing"
+            ),
+        )),
+    };
+    match kind {
+        LinkKind::Memory => Ok(Carrier::Memory),
+        LinkKind::Packet => veth(OpenLink::Packet),
+        LinkKind::Pnet => veth(OpenLink::Pnet),
+        LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Carrier::Memory),
+        LinkKind::Auto => Ok(Carrier::Veth(OpenLink::Packet)),
+    }
+}
+
+fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> RunResult {
+    let reason = match (mode, privilege.mode) {
+        (Mode::Memory, Mode::Memory) => privilege.why_memory(),
+        (Mode::Memory, Mode::Root | Mode::Rootless) => Some("links in memory were asked for".to_owned()),
+        (Mode::Root | Mode::Rootless, _) => None,
+    };
+    let plan = (mode != Mode::Memory).then(|| plan(&scenario).ok()).flatten();
+    RunResult {
+        schema_version: SCHEMA_VERSION,
+        natrig: Program {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("NATRIG_COMMIT").map(str::to_owned),
+            profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        },
+        status: Status::Running,
+        started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        elapsed_ns: 0,
+        command: std::env::args().collect(),
+        environment: environment(&mode.to_string(), reason, plan.as_ref()),
+        scenario,
+        host: HostFacts::read(),
+        tcp_checks: Vec::new(),
+        trials: Vec::new(),
+        designs: Vec::new(),
+        costs: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn default_out(scenario: Option<&Path>) -> PathBuf {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "");
+    let name = scenario.and_then(Path::file_stem).map_or_else(|| "quick".into(), |stem| stem.to_string_lossy());
+    Path::new("natrig-results").join(format!("{time}-{name}"))
+}
+
+fn dry_run(scenario: &Scenario) -> Outcome {
+    let plan = plan(scenario).map_err(|error| Failure::failed(exit::USAGE, error))?;
+    let designs: Vec<String> = scenario.designs.iter().map(ToString::to_string).collect();
+    print(&format!(
+        "{}\n\nThe world, unless links are in memory:\n{}\n\nThen: {} × designs {}, at most {} s.\n",
+        scenario.title,
+        plan,
+        scenario.measure.rounds,
+        designs.join(", "),
+        scenario.measure.time_limit_s
+    ))?;
+    Ok(exit::OK)
+}
