@@ -8,16 +8,34 @@
 //!
 //! Randomness comes from a seed given by the caller; the same seed gives the same figures.
 
+mod bootstrap;
+mod change_point;
+mod convolve;
 mod distribution;
+mod factorial;
+mod multiple;
+mod paired;
 mod quantile;
+mod sequential;
+mod verdict;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use bootstrap::{BootstrapError, bca_interval};
+pub use change_point::{ChangePoint, ChangeSettings, change_points};
+pub use convolve::{ConvolveError, convolve};
+pub use factorial::{Block, Effect, Factorial, factorial, rate_without_interaction_pps};
+pub use multiple::benjamini_hochberg;
+pub use paired::{
+    PairError, SIGN_FLIP_PAIRS, hodges_lehmann, log_ratios, sign_flip_p, signed_rank_p, smallest_p, walsh_interval,
+};
 pub use quantile::{
     MIN_TAIL_SAMPLES, histogram_percentile_interval, median, median_interval, min_max_coverage, percentile_interval,
     percentile_ranks, quantile,
 };
+pub use sequential::{Decision, Looks};
+pub use verdict::{Better, Comparison, Policy, Verdict, compare, detectable_change, tost_p};
 
 /// An interval and the probability with which intervals made this way hold the true value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
