@@ -25,8 +25,13 @@ use std::os::fd::BorrowedFd;
 pub use error::{OpenError, RecvError, SendError};
 pub use stats::{LinkDescription, LinkKind, LinkStats};
 
-/// The most frames that one call of [`Link::recv`] presents.
-pub const BURST_MAX: usize = 256;
+/// The most frames that one call of [`Link::recv`] presents. Most links present fewer at once; those that pay for each call of the
+/// kernel and not for each frame want as many as they can get.
+pub const BURST_MAX: usize = 1024;
+
+/// What links present at once that gain nothing from longer bursts: few enough that the frames are still in the nearest cache when
+/// they are sent.
+pub(crate) const BURST: usize = 256;
 
 /// The longest frame of a standard Ethernet, without its frame check sequence, in bytes.
 pub const FRAME_LEN_MAX: usize = 1514;

@@ -1,9 +1,7 @@
 //! The simple portable baseline: pnet's datalink channel, one frame a system call.
 
 use crate::packet::socket;
-use crate::{
-    BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError, error::means_down,
-};
+use crate::{BURST, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError, error::means_down};
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
 use pnet::datalink::{Channel, ChannelType, DataLinkReceiver, DataLinkSender, NetworkInterface, linux};
@@ -64,14 +62,14 @@ impl PnetLink {
         let Channel::Ethernet(tx, rx) = linux::channel(&target, config).map_err(failed)? else {
             return Err(failed(io::Error::other("pnet answered with an unknown kind of channel")));
         };
-        let buffer = vec![0; BURST_MAX * SLOT_BYTES].into();
+        let buffer = vec![0; BURST * SLOT_BYTES].into();
         Ok(Self { tx, rx, fd, buffer, stats: LinkStats::default(), idle_polls: 0 })
     }
 }
 
 impl Link for PnetLink {
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
-        let mut burst = ArrayVec::<Frame<'_>, BURST_MAX>::new();
+        let mut burst = ArrayVec::<Frame<'_>, BURST>::new();
         let mut slots = self.buffer.chunks_exact_mut(SLOT_BYTES).take(max);
         let mut slot = slots.next();
         while let Some(free) = slot.take() {
@@ -141,7 +139,7 @@ impl Link for PnetLink {
     fn describe(&self) -> LinkDescription {
         LinkDescription {
             kind: LinkKind::Pnet,
-            slots: BURST_MAX as u32,
+            slots: BURST as u32,
             slot_bytes: SLOT_BYTES as u32,
             notes: vec!["one frame a system call; the socket's own buffer holds what has arrived".to_owned()],
         }

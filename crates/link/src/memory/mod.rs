@@ -5,7 +5,7 @@
 
 mod ring;
 
-use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, RecvError, SendError};
+use crate::{BURST, Link, LinkDescription, LinkKind, LinkStats, RecvError, SendError};
 use natrig_wire::Frame;
 use std::os::fd::BorrowedFd;
 
@@ -32,7 +32,7 @@ pub fn pair(slots: usize, frame_len_max: usize) -> (MemoryLink, MemoryLink) {
 impl Link for MemoryLink {
     #[inline]
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
-        let received = self.rx.take(max.min(BURST_MAX), on_burst);
+        let received = self.rx.take(max.min(BURST), on_burst);
         self.stats.rx_frames += received.frames as u64;
         self.stats.rx_bytes += received.bytes;
         Ok(received.frames)
@@ -68,6 +68,7 @@ impl Link for MemoryLink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BURST_MAX;
 
     fn send_one(link: &mut MemoryLink, bytes: &[u8]) -> usize {
         let mut bytes = bytes.to_vec();

@@ -6,7 +6,7 @@
 //! was done to a slot happens before the other side touches it. Each counter has cache lines of its own, and each side keeps a copy of
 //! the other's counter, which it refreshes only when the copy does not suffice.
 
-use crate::BURST_MAX;
+use crate::BURST;
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -161,7 +161,7 @@ impl Consumer {
         if count == 0 {
             return taken;
         }
-        let mut burst = ArrayVec::<Frame<'_>, BURST_MAX>::new();
+        let mut burst = ArrayVec::<Frame<'_>, BURST>::new();
         for number in self.head..self.head + count {
             let slot = shared.slot(number);
             // SAFETY: `head <= number < tail`, so the slot is the consumer's until `head` is stored below, after the last use of

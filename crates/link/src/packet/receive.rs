@@ -5,7 +5,7 @@
 //! `__packet_set_status`, `__packet_get_status` in `net/packet/af_packet.c`).
 
 use super::{PacketOptions, checksum, socket};
-use crate::BURST_MAX;
+use crate::BURST;
 use crate::error::OpenError;
 use crate::sys::Mapping;
 use arrayvec::ArrayVec;
@@ -82,9 +82,9 @@ impl Ring {
         complete_checksums: bool,
         on_burst: &mut dyn FnMut(&mut [Frame<'_>]),
     ) -> Received {
-        let max = max.min(BURST_MAX);
+        let max = max.min(BURST);
         let mut received = Received { frames: 0, bytes: 0, truncated: 0 };
-        let mut burst = ArrayVec::<Frame<'_>, BURST_MAX>::new();
+        let mut burst = ArrayVec::<Frame<'_>, BURST>::new();
         let mut taken = 0;
         while burst.len() < max && taken < self.slots {
             let slot = self.slot(self.next + taken);

@@ -1,14 +1,14 @@
 //! Sending by sendmmsg(2), straight from where the frames lie.
 
 use crate::error::{SendError, means_down};
-use crate::{BURST_MAX, LinkStats};
+use crate::{BURST, LinkStats};
 use natrig_wire::Frame;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// The most frames that go to the kernel in one call.
-pub(crate) const BATCH_MAX: usize = BURST_MAX;
+pub(crate) const BATCH_MAX: usize = BURST;
 
 /// The two arrays that sendmmsg reads, kept so that sending allocates nothing. Between calls their pointers are stale and not used.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ const QUEUES_MAX: u32 = 16;
 const RINGS_MAX: usize = PORTS_MAX * QUEUES_MAX as usize;
 
 /// The most slots that one call sends.
-pub(super) const BATCH_MAX: usize = 1024;
+pub(super) const BATCH_MAX: usize = BURST_MAX;
 
 pub(super) const SLOT_HEADER_BYTES: usize = 16;
 pub(super) const SLOT_BYTES_SMALL: usize = 256;
@@ -29,6 +29,9 @@ pub(super) const LIVE_FRAME_LEN_MAX: usize = 3328;
 
 /// Frames the kernel works on before it lets softirqs run: fits a veth's ring of 256 four times.
 const LIVE_BATCH: u32 = 64;
+
+/// What the kernel puts on pages before the program rewrites them: metadata, then a frame.
+static TEMPLATE: [u8; 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX] = [0; 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX];
 
 /// The program for each size of slot.
 static OBJECTS: [(usize, &[u8]); 3] = [
@@ -199,14 +202,13 @@ impl Arena {
     pub(super) fn send(&self, link: usize, count: usize, len: usize) -> io::Result<()> {
         // The metadata before the frame carries nothing; its length tells the program which link is sending.
         let metadata = 4 * link;
-        let template = [0u8; 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX];
         let context = [metadata as u32, (metadata + len) as u32, 0, 0, 0, 0];
         let mut context_bytes = [0u8; 24];
         for (to, from) in context_bytes.chunks_exact_mut(4).zip(context) {
             to.copy_from_slice(&from.to_ne_bytes());
         }
         let options = TestRunOptions {
-            data_in: Some(&template[..metadata + len]),
+            data_in: Some(&TEMPLATE[..metadata + len]),
             ctx_in: Some(&context_bytes),
             repeat: count.max(1) as u32,
             attrs: TestRunAttrs::new().xdp_live_frames(LIVE_BATCH),
