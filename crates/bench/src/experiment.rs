@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use natrig_lab::stage::{Engine, PumpTimes, Stage};
+use natrig_lab::stage::{PumpTimes, Stage};
 use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::clock;
 use natrig_traffic::{
@@ -14,9 +14,7 @@ use natrig_traffic::{
 
 use crate::engine::{EngineError, Engines};
 use crate::judge;
-use crate::result::{
-    Answers, Dropped, Latencies, LayerTime, Place, Preload, Purpose, Quantiles, Trial, WrongFrame,
-};
+use crate::result::{Answers, Dropped, Latencies, LayerTime, Place, Preload, Purpose, Quantiles, Trial, WrongFrame};
 use crate::rig::{self, Layers, Links, PhaseEnd, Placed, RigError, Session, Traffic};
 use crate::scenario::{Design, FrameMix, FrameSize, Scenario, TrafficDirection};
 
@@ -122,9 +120,8 @@ impl Experiment {
         })?;
         let at_server = Expectation::AtServer { sources: sources_expected(design, &scenario.topology), ttl: TTL_LEFT };
         let answers = scenario.traffic.direction == TrafficDirection::Both;
-        let returns = answers.then(|| {
-            Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl: TTL_LEFT })
-        });
+        let returns =
+            answers.then(|| Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl: TTL_LEFT }));
         let receiver = Receiver::new(flows.clone(), sizes, at_server);
         let reflector = Reflector::new(receiver, rig::endpoint(Port::Internet), answers);
         Ok(Self {
@@ -176,15 +173,11 @@ impl Experiment {
         Ok(Preload { sent: phase.sent, received: phase.there.received })
     }
 
-    fn phase(
-        &mut self,
-        bench: &mut Bench<'_>,
-        schedule: Schedule,
-        give_up_after_ns: u64,
-    ) -> Result<Phase, RigError> {
+    fn phase(&mut self, bench: &mut Bench<'_>, schedule: Schedule, give_up_after_ns: u64) -> Result<Phase, RigError> {
         bench.links.flush(2)?;
         bench.sessions += 1;
-        let session = Session { trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1, schedule, give_up_after_ns };
+        let session =
+            Session { trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1, schedule, give_up_after_ns };
         let links_before = bench.links.stats();
         let stages_before = [self.layers.node.counts().clone(), self.layers.gateway.counts().clone()];
         (self.layers.node_times, self.layers.gateway_times) = (PumpTimes::default(), PumpTimes::default());
@@ -192,9 +185,10 @@ impl Experiment {
         let links_after = bench.links.stats();
 
         let mut drops = rig::lost_between(&links_before, &links_after);
-        for (place, stage, before) in
-            [(Place::Node, &self.layers.node, &stages_before[0]), (Place::Gateway, &self.layers.gateway, &stages_before[1])]
-        {
+        for (place, stage, before) in [
+            (Place::Node, &self.layers.node, &stages_before[0]),
+            (Place::Gateway, &self.layers.gateway, &stages_before[1]),
+        ] {
             stage_drops(place, stage, before, &mut drops);
         }
         let (answered, refused) = self.traffic.reflector.answers();
@@ -298,8 +292,7 @@ pub(crate) fn layers(
     world: WorldUse,
     seed: u64,
 ) -> Result<Layers, EngineError> {
-    let node: Engine = if design.translates_at_node() { engines.node(scenario, seed)? } else { engines.forward() };
-    let gateway = if design.translates_at_gateway() { engines.gateway(scenario, seed)? } else { engines.forward() };
+    let [node, gateway] = engines.pair(&scenario.topology, design, seed)?;
     Ok(Layers::new(&scenario.topology, world, node, gateway))
 }
 

@@ -12,8 +12,8 @@ use natrig_link::BURST_MAX;
 use natrig_nat::{Direction, DropReason, Forwarder, Nat, Verdict};
 use natrig_wire::{Frame, MacAddr, arp, ethernet};
 
-pub use self::pump::{PumpError, PumpTimes, pump};
 use self::pump::BackBuffer;
+pub use self::pump::{PumpError, PumpTimes, pump};
 
 /// The two sides of a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,7 +140,14 @@ pub struct Stage {
 impl Stage {
     /// A box that lets `engine` decide.
     pub fn new(inside: SideConfig, outside: SideConfig, engine: Engine) -> Self {
-        Self { inside, outside, engine, counts: StageCounts::default(), verdicts: [Verdict::Skip; BURST_MAX], back: BackBuffer::default() }
+        Self {
+            inside,
+            outside,
+            engine,
+            counts: StageCounts::default(),
+            verdicts: [Verdict::Skip; BURST_MAX],
+            back: BackBuffer::default(),
+        }
     }
 
     /// Decides about a burst that arrived at side `from` and rewrites the frames; `picks` says where they go.

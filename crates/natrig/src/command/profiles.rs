@@ -12,9 +12,12 @@ pub(crate) fn profiles(args: &Profiles) -> Outcome {
         print(&format!("{}\n", Profile::names().join("\n")))?;
         return Ok(exit::OK);
     };
-    let Some(text) = Profile::source(name) else {
+    let Some(text) = Profile::builtin_text(name) else {
         let known = Profile::names().join(", ");
-        return Err(Failure::failed(exit::USAGE, format_args!("there is no profile `{name}`\nhelp: built in are {known}")));
+        return Err(Failure::failed(
+            exit::USAGE,
+            format_args!("there is no profile `{name}`\nhelp: built in are {known}"),
+        ));
     };
     print(text)?;
     Ok(exit::OK)

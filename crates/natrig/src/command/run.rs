@@ -62,12 +62,7 @@ enum Failed {
     Writing(io::Error),
 }
 
-fn work(
-    mut result: RunResult,
-    carrier: &Carrier,
-    file: &Path,
-    cancel: &AtomicBool,
-) -> (RunResult, Result<(), Failed>) {
+fn work(mut result: RunResult, carrier: &Carrier, file: &Path, cancel: &AtomicBool) -> (RunResult, Result<(), Failed>) {
     let scenario = result.scenario.clone();
     let mut watcher = Watcher { progress: Progress::new(), file: file.to_owned(), write_error: None };
     watcher.result(&result);

@@ -54,7 +54,8 @@ pub(crate) fn exec(args: &Exec) -> Outcome {
 /// Takes a world down, with everything that runs in it.
 pub(crate) fn down(args: &Down) -> Outcome {
     let report = world::down(&state_dir()?, &args.name, PATIENCE).map_err(|error| {
-        let code = if matches!(error, world::DownError::World(WorldError::Unknown(_))) { exit::USAGE } else { exit::FAILED };
+        let code =
+            if matches!(error, world::DownError::World(WorldError::Unknown(_))) { exit::USAGE } else { exit::FAILED };
         Failure::failed(code, error)
     })?;
     let mut text = format!("world {} is down\n", report.name);
@@ -121,9 +122,7 @@ fn hold(args: &Up, scenario: Scenario, state: &StateDir) -> Outcome {
         .build()
         .map_err(|error| failed(&error))?;
     let mut served = Served::new(&lease, &scenario, args.design).map_err(|error| failed(&error))?;
-    let held = state
-        .publish(record(args, privilege.mode, mark, &lease)?)
-        .map_err(|error| failed(&error))?;
+    let held = state.publish(record(args, privilege.mode, mark, &lease)?).map_err(|error| failed(&error))?;
     print(&format!("{READY}\n"))?;
     let ended = with_signals(move |stop| serve(&mut served, &stop)).map_err(|error| failed(&error))?;
     let _ = std::fs::remove_file(state.path().join(format!("{}.log", args.name)));
