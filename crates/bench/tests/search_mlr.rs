@@ -106,6 +106,33 @@ fn a_spent_budget_ends_the_search_with_what_is_known() {
 }
 
 #[test]
+fn any_outcomes_at_all_end_with_bounds_in_order() {
+    let goals = [Goal::csit_ndr(), Goal::csit_pdr(), Goal::tst009(0.01), Goal::rfc2544(0.02)];
+    let config = Config { budget_ns: 2_000 * SECOND_NS, ..unbounded(&goals) };
+    for seed in 0..200 {
+        let mut random = SplitMix64::new(seed);
+        let often = random.uniform();
+        let mut trials = Vec::new();
+        let results = loop {
+            match next_step(&config, &trials).unwrap() {
+                Step::Done(results) => break results,
+                Step::Trial { load_pps, duration_ns } => {
+                    let loss_ratio = if random.uniform() < often { 0.0 } else { random.uniform().powi(6) };
+                    trials.push(Trial { load_pps, duration_ns, effective_duration_ns: duration_ns, loss_ratio });
+                }
+            }
+        };
+        for (goal, result) in goals.iter().zip(results) {
+            if let (Some(lower), Some(upper)) = (result.relevant_lower_pps, result.relevant_upper_pps) {
+                assert!(lower < upper);
+                let is_narrow = (upper - lower) / upper <= goal.relative_width + 1e-9;
+                assert_eq!(is_narrow, result.irregular.is_none(), "{seed} {result:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn impossible_input_is_refused() {
     let good = Config::csit(1e3, 1e6);
     assert_eq!(next_step(&Config::csit(0.0, 1e6), &[]), Err(SearchError::Limits { min_pps: 0.0, max_pps: 1e6 }));

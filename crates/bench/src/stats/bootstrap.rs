@@ -29,7 +29,7 @@ pub enum BootstrapError {
 ///
 /// What belongs together (the designs of a round, the packets of a trial) must be one block: resampling packets would treat a
 /// trial's shared luck as evidence. With few blocks the plain interval is too narrow, so its ends are moved out as far as Student's t
-/// is from the normal distribution (Hesterberg, The American Statistician 69, 2015, §5.3: the expanded interval). The confidence is
+/// is from the normal distribution (Hesterberg, The American Statistician 69, 2015: the expanded interval). The confidence is
 /// nominal. Same seed, same interval; 2,000 resamples are usual.
 ///
 /// # Errors
