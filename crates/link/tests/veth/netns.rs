@@ -40,6 +40,15 @@ pub(crate) fn in_fresh_namespace_as_root(name: &str, body: impl FnOnce() + Send 
     in_fresh_namespace(name, body);
 }
 
+/// Runs `body` in a user namespace without privileges outside of it, by running the test `name` of this binary again there.
+pub(crate) fn in_user_namespace(name: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        body();
+    } else {
+        again_in_user_namespace(name);
+    }
+}
+
 /// Past the capture of test output, so that a run can be counted.
 pub(crate) fn say(name: &str, what: &str) {
     let _ = writeln!(io::stderr(), "{what} {name}");
@@ -107,22 +116,44 @@ pub(crate) fn veth_pair(first: &str, second: &str, queues: u32) {
 
 /// Sets an interface up or down.
 pub(crate) fn set_up(interface: &str, up: bool) {
-    // SAFETY: zeroes are a valid `ifreq`, whose name is filled in and terminated.
-    unsafe {
+    ioctl(
+        interface,
+        libc::SIOCGIFFLAGS,
+        |request| {
+            // SAFETY: SIOCGIFFLAGS has filled this member of the union.
+            let flags = unsafe { request.ifr_ifru.ifru_flags };
+            let is_up = libc::IFF_UP as i16;
+            let flags = if up { flags | is_up } else { flags & !is_up };
+            ioctl(interface, libc::SIOCSIFFLAGS, |_| {}, |request| request.ifr_ifru.ifru_flags = flags);
+        },
+        |_| {},
+    );
+}
+
+/// Sets an interface's MTU.
+pub(crate) fn set_mtu(interface: &str, mtu: i32) {
+    ioctl(interface, libc::SIOCSIFMTU, |_| {}, |request| request.ifr_ifru.ifru_mtu = mtu);
+}
+
+fn ioctl(
+    interface: &str,
+    number: libc::Ioctl,
+    answered: impl FnOnce(&libc::ifreq),
+    ask: impl FnOnce(&mut libc::ifreq),
+) {
+    // SAFETY: zeroes are a valid `ifreq`, whose name is filled in and terminated; the interface ioctls read and write one `ifreq`.
+    let request = unsafe {
         let socket = OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)).unwrap());
         let mut request: libc::ifreq = std::mem::zeroed();
         assert!(interface.len() < request.ifr_name.len());
         for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
             *to = from as libc::c_char;
         }
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &mut request)).unwrap();
-        if up {
-            request.ifr_ifru.ifru_flags |= libc::IFF_UP as i16;
-        } else {
-            request.ifr_ifru.ifru_flags &= !(libc::IFF_UP as i16);
-        }
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request)).unwrap();
-    }
+        ask(&mut request);
+        check(libc::ioctl(socket.as_raw_fd(), number, &mut request)).unwrap();
+        request
+    };
+    answered(&request);
 }
 
 const IFLA_IFNAME: u16 = 3;

@@ -1,9 +1,12 @@
 //! Links over rings in mapped BPF arrays.
 
-use crate::netns::{in_fresh_namespace_as_root, veth_pair};
+use crate::common::Direction;
+use crate::netns::{in_fresh_namespace_as_root, in_user_namespace, set_mtu, set_up, veth_pair};
 use crate::property;
-use natrig_link::FRAME_LEN_MAX;
+use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::ring::{self, RingLink, RingOptions};
+use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, affinity};
+use std::time::{Duration, Instant};
 
 fn small_rings() -> RingOptions {
     RingOptions { rx_slots: 512, ..RingOptions::default() }
@@ -34,4 +37,168 @@ fn ring_links_of_two_arenas_account_for_every_frame() {
             (open_one("left", &options), open_one("right", &options))
         });
     });
+}
+
+#[test]
+fn queues_are_dealt_out_to_links() {
+    in_fresh_namespace_as_root("ring::queues_are_dealt_out_to_links", || {
+        veth_pair("left", "right", 3);
+        let mut left = open_one("left", &small_rings());
+        let options = RingOptions { links_per_interface: 2, ..small_rings() };
+        let mut right = ring::open(&["right"], &options).unwrap().remove(0);
+        assert_eq!(right.iter().map(|link| link.describe().slots).collect::<Vec<_>>(), [1024, 512]);
+        // The kernel chooses the queue by the processor that sends.
+        let mut sent = 0;
+        for core in affinity::allowed_cores().unwrap() {
+            affinity::pin_current_thread(core).unwrap();
+            let mut forth = Direction::default();
+            forth.send(&mut left, &[(0, 100); 200]);
+            assert_eq!(forth.taken, 200);
+            sent += forth.taken;
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut received = 0;
+        while received < sent && Instant::now() < deadline {
+            for link in &mut right {
+                received += link.recv(BURST_MAX, &mut |_| {}).unwrap() as u64;
+            }
+        }
+        assert_eq!(received, sent);
+    });
+}
+
+#[test]
+fn a_stage_forwards_from_the_slot_of_arrival() {
+    in_fresh_namespace_as_root("ring::a_stage_forwards_from_the_slot_of_arrival", || {
+        veth_pair("pods", "inside", 1);
+        veth_pair("outside", "internet", 1);
+        let mut generator = PacketLink::open("pods", &PacketOptions::default()).unwrap();
+        let mut stage = ring::open(&["inside", "outside"], &small_rings()).unwrap();
+        let mut outside = stage.remove(1).remove(0);
+        let mut inside = stage.remove(0).remove(0);
+        let mut sink = open_one("internet", &small_rings());
+        let mut forth = Direction::default();
+        let lengths: Vec<(u8, usize)> = (60..=FRAME_LEN_MAX).map(|len| ((len % 4) as u8, len)).collect();
+        for burst in lengths.chunks(200) {
+            forth.send(&mut generator, burst);
+            let sent = generator.stats().tx_frames;
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while outside.stats().tx_frames < sent {
+                assert!(Instant::now() < deadline, "{:?}", inside.stats());
+                inside
+                    .recv(BURST_MAX, &mut |frames| {
+                        // Every other one first, to see that the slots that are picked are sent and no others.
+                        let (even, odd): (Vec<u16>, Vec<u16>) =
+                            (0..frames.len() as u16).partition(|at| frames[usize::from(*at)].bytes()[14] % 2 == 0);
+                        assert_eq!(outside.send(frames, &even).unwrap(), even.len());
+                        assert_eq!(outside.send(frames, &odd).unwrap(), odd.len());
+                    })
+                    .unwrap();
+            }
+            while forth.received < sent {
+                assert!(Instant::now() < deadline, "{:?}", sink.stats());
+                forth.recv(&mut sink, BURST_MAX);
+            }
+        }
+        assert_eq!(forth.received, lengths.len() as u64);
+    });
+}
+
+#[test]
+fn live_frames_that_nobody_receives_are_counted() {
+    in_fresh_namespace_as_root("ring::live_frames_that_nobody_receives_are_counted", || {
+        veth_pair("left", "right", 1);
+        let mut left = open_one("left", &small_rings());
+        // Without an XDP program or receive offload the peer has no NAPI, and the driver takes no live frame.
+        let mut right = PacketLink::open("right", &PacketOptions::default()).unwrap();
+        let mut forth = Direction::default();
+        forth.send(&mut left, &[(0, 60); 100]);
+        assert_eq!(forth.taken, 100);
+        let stats = left.stats();
+        assert_eq!((stats.tx_frames, stats.tx_refused), (0, 100));
+        forth.send(&mut left, &[(0, 60); 5]);
+        assert_eq!(left.stats().tx_frames, 5, "a small burst takes the other way");
+        forth.drain(left.stats(), &mut right, LinkStats::default());
+    });
+}
+
+#[test]
+fn frames_that_do_not_fit_are_refused_and_counted() {
+    in_fresh_namespace_as_root("ring::frames_that_do_not_fit_are_refused_and_counted", || {
+        veth_pair("left", "right", 1);
+        let options = RingOptions { live_frames_min: 0, ..RingOptions::small_frames() };
+        let mut links = ring::open(&["left", "right"], &options).unwrap();
+        let mut right = links.remove(1).remove(0);
+        let mut left = links.remove(0).remove(0);
+        let mut forth = Direction::default();
+        forth.send(&mut left, &[(0, 241), (0, 60), (0, 240), (0, 1000), (1, 99)]);
+        assert_eq!(forth.taken, 5);
+        assert_eq!((left.stats().tx_frames, left.stats().tx_refused), (3, 2));
+        forth.drain(left.stats(), &mut right, LinkStats::default());
+        let mut long = PacketLink::open("left", &PacketOptions::default()).unwrap();
+        let before = right.stats();
+        forth.received = 0;
+        forth.send(&mut long, &[(0, 241), (0, 1514), (2, 60)]);
+        forth.drain(long.stats(), &mut right, before);
+        assert_eq!(right.stats().rx_truncated, 2);
+    });
+}
+
+#[test]
+fn jumbo_frames_get_huge_slots() {
+    in_fresh_namespace_as_root("ring::jumbo_frames_get_huge_slots", || {
+        veth_pair("left", "right", 1);
+        set_mtu("left", 3300);
+        set_mtu("right", 3300);
+        let options = RingOptions { frame_len_max: 3314, live_frames_min: 0, ..small_rings() };
+        let mut links = ring::open(&["left", "right"], &options).unwrap();
+        let mut right = links.remove(1).remove(0);
+        let mut left = links.remove(0).remove(0);
+        let mut forth = Direction::default();
+        forth.send(&mut left, &[(0, 3314), (0, 60), (0, 2500), (0, 3315)]);
+        assert_eq!((left.stats().tx_frames, left.stats().tx_refused), (3, 1));
+        forth.drain(left.stats(), &mut right, LinkStats::default());
+        let too_long = RingOptions { frame_len_max: 4000, ..small_rings() };
+        assert!(matches!(ring::open(&["left"], &too_long), Err(OpenError::Options { .. })));
+    });
+}
+
+#[test]
+fn a_second_start_right_after_the_first_works() {
+    in_fresh_namespace_as_root("ring::a_second_start_right_after_the_first_works", || {
+        veth_pair("left", "right", 1);
+        for _ in 0..5 {
+            let mut links = ring::open(&["left", "right"], &small_rings()).unwrap();
+            let mut right = links.remove(1).remove(0);
+            let mut left = links.remove(0).remove(0);
+            let mut forth = Direction::default();
+            forth.send(&mut left, &[(0, 60); 50]);
+            forth.drain(left.stats(), &mut right, LinkStats::default());
+            assert_eq!(forth.received, 50);
+        }
+        let _first = open_one("left", &small_rings());
+        let refused = ring::open(&["left"], &small_rings()).unwrap_err();
+        assert!(refused.to_string().contains("attach"), "{refused}");
+    });
+}
+
+#[test]
+fn a_ring_link_tells_that_its_interface_is_down() {
+    in_fresh_namespace_as_root("ring::a_ring_link_tells_that_its_interface_is_down", || {
+        veth_pair("left", "right", 1);
+        let mut link = open_one("left", &small_rings());
+        set_up("left", false);
+        let answers: Vec<_> = (0..10_000).map(|_| link.recv(BURST_MAX, &mut |_| {})).collect();
+        assert!(answers.iter().any(|answer| matches!(answer, Err(RecvError::Down))));
+    });
+}
+
+#[test]
+fn without_privileges_the_reason_is_named() {
+    in_user_namespace("ring::without_privileges_the_reason_is_named", || {
+        let refused = ring::available().unwrap_err();
+        assert!(matches!(refused, OpenError::NotPermitted { .. }), "{refused}");
+        assert!(refused.to_string().contains("CAP_BPF"), "{refused}");
+    });
+    in_fresh_namespace_as_root("ring::without_privileges_the_reason_is_named", || ring::available().unwrap());
 }
