@@ -1,0 +1,139 @@
+//! New sessions.
+
+use crate::behaviour::{Dependence, FullPolicy};
+use crate::outbound::Flow;
+use crate::session::{ICMP, Session, TCP, flag};
+use crate::sources::SourceRefusal;
+use crate::table::slot_of;
+use crate::tcp::{self, State, bits};
+use crate::wheel::before;
+use crate::{DropReason, Nat};
+use core::net::Ipv4Addr;
+use rand::RngExt;
+
+/// Entries looked at for one to evict: Linux looks into eight hash chains (NF_CT_EVICTION_RANGE).
+const EVICTION_SAMPLE: u32 = 8;
+
+impl Nat {
+    /// Makes a session for an outbound flow that has none, in its mapping or in a new one.
+    pub(crate) fn create(&mut self, flow: &Flow, hash: u64, address: Option<Ipv4Addr>) -> Result<u32, DropReason> {
+        match self.try_create(flow, hash, address) {
+            Err(_) if self.collect_before_refusal() => self.try_create(flow, hash, address),
+            result => result,
+        }
+    }
+
+    fn try_create(&mut self, flow: &Flow, hash: u64, address: Option<Ipv4Addr>) -> Result<u32, DropReason> {
+        let (protocol, inside, remote) = (flow.protocol, flow.source(), flow.destination());
+        let beside = self.live_mapping(protocol, inside, remote.0);
+        // With wider mapping the outside end is given; otherwise one is looked for, and `beside` is at most a hint.
+        let shared = beside.filter(|_| self.table.keys(protocol).mapping != Dependence::AddressAndPortDependent);
+        self.admit(protocol, inside.0, shared.is_none())?;
+        self.make_room()?;
+        let outside = match shared {
+            Some(index) => self.table.slab.at(index).outside(),
+            None => self.allocate(flow, hash, address, beside)?,
+        };
+        // Collection and eviction may have ended what was found first.
+        let beside = self.live_mapping(protocol, inside, remote.0);
+        let mut session = Session::new(protocol, inside, remote, outside);
+        session.state = first_state(flow);
+        if flow.tcp_flags & (bits::SYN | bits::ACK) == bits::SYN | bits::ACK {
+            session.flags |= flag::FROM_OUTSIDE;
+        }
+        if self.address_number(remote.0).is_some() {
+            session.flags |= flag::HAIRPIN;
+        }
+        session.expires = self.now.wrapping_add(self.timeouts[session.state as usize]);
+        let index = self.table.link(session, beside).ok_or(DropReason::TableFull)?;
+        self.account(&session, shared.is_none());
+        Ok(index)
+    }
+
+    fn live_mapping(&mut self, protocol: u8, inside: (u32, u16), remote: u32) -> Option<u32> {
+        let index = self.table.find_inside(protocol, inside, remote)?;
+        Some(index)
+    }
+
+    fn account(&mut self, session: &Session, new_port: bool) {
+        let slot = slot_of(session.protocol);
+        let outside = session.outside();
+        self.counters.created += 1;
+        self.counters.live = u64::from(self.table.slab.live());
+        let Some(address) = self.address_number(outside.0) else { return };
+        if new_port {
+            self.ports.take(address, slot, outside.1);
+        }
+        if let Some(destinations) = &mut self.destinations {
+            destinations.add(&self.table.hash, session.protocol, outside.0, session.remote());
+        }
+        if let Some(sources) = &mut self.sources
+            && let Some(number) = sources.find(&self.table.hash, session.inside().0)
+        {
+            let source = sources.at_mut(number);
+            source.sessions += 1;
+            source.ports[slot] += u32::from(new_port);
+            source.address = address;
+        }
+    }
+
+    /// Checks the source's quota.
+    fn admit(&mut self, protocol: u8, inside: u32, new_port: bool) -> Result<(), DropReason> {
+        let Some(sources) = &mut self.sources else { return Ok(()) };
+        let refused = |refusal| match refusal {
+            SourceRefusal::Full => DropReason::SourcesFull,
+            SourceRefusal::Ports | SourceRefusal::Sessions => DropReason::SourceLimit,
+            SourceRefusal::Rate => DropReason::SourceRate,
+        };
+        let number = sources.find_or_insert(&self.table.hash, inside, self.now).map_err(refused)?;
+        sources.admit(number, slot_of(protocol), new_port, self.now).map_err(refused)
+    }
+
+    /// Makes sure that the table has a free entry.
+    fn make_room(&mut self) -> Result<(), DropReason> {
+        if !self.table.slab.is_full() {
+            return Ok(());
+        }
+        let victim = match self.config.behaviour.table.full {
+            FullPolicy::Refuse => None,
+            FullPolicy::EvictOldest => self.sample_oldest(),
+            FullPolicy::EvictUnreplied => self.sample_unreplied(),
+        };
+        let victim = victim.ok_or(DropReason::TableFull)?;
+        self.end_early(victim, false);
+        self.counters.evicted += 1;
+        Ok(())
+    }
+
+    /// The least recently used of a few. A session was used last when its deadline was set.
+    fn sample_oldest(&mut self) -> Option<u32> {
+        let capacity = self.table.slab.entries.len() as u32;
+        let used = |nat: &Self, index: u32| {
+            let session = nat.table.slab.at(index);
+            session.expires.wrapping_sub(nat.timeouts[session.state as usize])
+        };
+        let mut oldest = self.rng.random_range(0..capacity);
+        for _ in 1..EVICTION_SAMPLE {
+            let other = self.rng.random_range(0..capacity);
+            if before(used(self, other), used(self, oldest)) {
+                oldest = other;
+            }
+        }
+        Some(oldest)
+    }
+
+    fn sample_unreplied(&mut self) -> Option<u32> {
+        let capacity = self.table.slab.entries.len() as u32;
+        (0..EVICTION_SAMPLE)
+            .map(|_| self.rng.random_range(0..capacity))
+            .find(|index| !self.table.slab.at(*index).has(flag::REPLIED))
+    }
+}
+
+const fn first_state(flow: &Flow) -> State {
+    match flow.protocol {
+        TCP => tcp::first(flow.tcp_flags),
+        ICMP => State::Icmp,
+        _ => State::UdpNew,
+    }
+}

@@ -1,0 +1,259 @@
+//! Packets from inside that the ordinary path leaves alone.
+
+use crate::behaviour::{Hairpin, IdleExpiry, Midstream};
+use crate::packet::{Head, Packet, Rewrite, decrement_ttl, query_ports, u16_at};
+use crate::policy::Decision;
+use crate::session::{ICMP, TCP, flag};
+use crate::table::slot_of;
+use crate::tcp::{self, bits};
+use crate::{Direction, DropReason, Nat, Verdict};
+use core::net::Ipv4Addr;
+use natrig_wire::{Frame, icmpv4};
+
+/// A packet's flow, and what of it the state machines look at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow {
+    pub(crate) protocol: u8,
+    /// Source, destination.
+    pub(crate) addrs: u64,
+    /// Source, destination; of a query as [`query_ports`] has it.
+    pub(crate) ports: u32,
+    pub(crate) tcp_flags: u8,
+    /// TCP: sequence number, and that behind the segment's last byte.
+    pub(crate) seq: u32,
+    pub(crate) seq_end: u32,
+}
+
+impl Flow {
+    pub(crate) fn of_transport(frame: &[u8], packet: &Packet) -> Result<Self, DropReason> {
+        let Head { addrs, ports, protocol, tcp_flags, .. } = packet.transport(frame)?;
+        let mut flow = Self { protocol, addrs, ports, tcp_flags, seq: 0, seq_end: 0 };
+        if protocol == TCP {
+            let header_len = usize::from(frame[packet.l4 + 12] >> 4) * 4;
+            if header_len < 20 || header_len > packet.l4_len() && !packet.is_fragment() {
+                return Err(DropReason::Malformed);
+            }
+            flow.seq = crate::packet::u32_at(frame, packet.l4 + 4);
+            let data = packet.l4_len().saturating_sub(header_len) as u32;
+            let counted = u32::from(tcp_flags & bits::SYN != 0) + u32::from(tcp_flags & bits::FIN != 0);
+            flow.seq_end = flow.seq.wrapping_add(data).wrapping_add(counted);
+        }
+        Ok(flow)
+    }
+
+    pub(crate) fn of_query(frame: &[u8], packet: &Packet, outbound: bool) -> Self {
+        let ident = u16_at(frame, packet.l4 + 4);
+        let addrs = crate::session::addrs(packet.src, packet.dst);
+        Self { protocol: ICMP, addrs, ports: query_ports(ident, outbound), tcp_flags: 0, seq: 0, seq_end: 0 }
+    }
+
+    pub(crate) const fn source(&self) -> (u32, u16) {
+        ((self.addrs >> 32) as u32, (self.ports >> 16) as u16)
+    }
+
+    pub(crate) const fn destination(&self) -> (u32, u16) {
+        (self.addrs as u32, self.ports as u16)
+    }
+
+    /// A SYN without ACK: the start of a connection.
+    pub(crate) const fn is_syn(&self) -> bool {
+        self.tcp_flags & (bits::SYN | bits::ACK | bits::RST) == bits::SYN
+    }
+}
+
+impl Nat {
+    /// A packet from inside. `Err` leaves the frame as it was.
+    pub(crate) fn outbound(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
+        if packet.is_fragment() {
+            return Err(DropReason::Fragment);
+        }
+        if packet.protocol == ICMP {
+            return self.outbound_icmp(frame, packet);
+        }
+        if !crate::nat::is_translatable(packet.protocol) || !self.rules_of(packet.protocol).translate {
+            return self.outbound_untranslatable(frame, packet);
+        }
+        let flow = Flow::of_transport(frame.bytes(), packet)?;
+        self.outbound_flow(frame, packet, &flow)
+    }
+
+    fn outbound_icmp(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
+        let kind = self.check_icmp(frame.bytes(), packet)?;
+        if icmpv4::is_error(kind) {
+            return self.outbound_icmp_error(frame, packet, kind);
+        }
+        let own = self.address_number(packet.dst).is_some() || self.is_router(packet.dst);
+        if kind == icmpv4::kind::ECHO && own {
+            let answers = self.icmp_rules().answer_echo;
+            return if answers { Ok(self.answer_echo(frame, packet)) } else { Err(DropReason::ForHost) };
+        }
+        let translated = self.config.behaviour.icmp.translate && self.icmp_rules().queries.contains(&kind);
+        if !translated {
+            return match self.decide(packet.src, packet.dst) {
+                Decision::Pass(_) => Ok(self.pass(frame)),
+                _ => Err(DropReason::IcmpType),
+            };
+        }
+        let flow = Flow::of_query(frame.bytes(), packet, true);
+        self.outbound_flow(frame, packet, &flow)
+    }
+
+    fn outbound_untranslatable(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
+        match self.decide(packet.src, packet.dst) {
+            Decision::Pass(_) => Ok(self.pass(frame)),
+            Decision::Drop(_) => Err(DropReason::Policy),
+            Decision::Translate(_) | Decision::TranslateTo(..) => Err(DropReason::Protocol),
+        }
+    }
+
+    /// Asks policy about a flow from inside.
+    pub(crate) fn decide(&self, src: u32, dst: u32) -> Decision {
+        let from_host = self.address_number(src).is_some();
+        let link_local = self.config.behaviour.policy.translate_link_local;
+        self.config.policy.decide(Ipv4Addr::from_bits(src), Ipv4Addr::from_bits(dst), from_host, link_local)
+    }
+
+    fn outbound_flow(&mut self, frame: &mut Frame<'_>, packet: &Packet, flow: &Flow) -> Result<Verdict, DropReason> {
+        let hash = self.table.outbound_hash(flow.protocol, flow.addrs, flow.ports);
+        if let Some(index) = self.table.find_outbound(hash, flow.protocol, flow.addrs, flow.ports) {
+            if !self.is_dead(index) {
+                return self.use_outbound(frame, packet, flow, index);
+            }
+            self.end_early(index, true);
+            self.counters.expired += 1;
+        }
+        let own_address = match self.decide(packet.src, packet.dst) {
+            Decision::Pass(_) => return Ok(self.pass(frame)),
+            Decision::Drop(_) => return Err(DropReason::Policy),
+            Decision::Translate(_) => None,
+            Decision::TranslateTo(addr, _) => Some(addr),
+        };
+        if self.address_number(packet.src).is_some() && !self.config.behaviour.policy.host_traffic {
+            return Err(DropReason::Martian);
+        }
+        if self.address_number(packet.dst).is_some() && self.config.behaviour.hairpin == Hairpin::Drop {
+            return Err(DropReason::Hairpin);
+        }
+        if flow.protocol == TCP && !flow.is_syn() {
+            if let Some(verdict) = self.outbound_midstream(frame, packet, flow) {
+                return Ok(verdict);
+            }
+        }
+        let index = self.create(flow, hash, own_address)?;
+        self.use_outbound(frame, packet, flow, index)
+    }
+
+    /// A TCP segment of no session that does not begin one. None: it makes a session all the same.
+    fn outbound_midstream(&mut self, frame: &mut Frame<'_>, packet: &Packet, flow: &Flow) -> Option<Verdict> {
+        let syn_ack = flow.tcp_flags & (bits::SYN | bits::ACK | bits::RST) == bits::SYN | bits::ACK;
+        let mapping = self
+            .table
+            .find_inside(flow.protocol, flow.source(), flow.destination().0)
+            .filter(|index| !self.is_dead(*index));
+        match mapping {
+            // The answer to a connection attempt that an endpoint-independent filter let in.
+            Some(_) if syn_ack => return None,
+            // A refusal of one needs no session.
+            Some(index) if flow.tcp_flags & bits::RST != 0 => {
+                let outside = self.table.slab.at(index).outside();
+                let new = (
+                    crate::session::addrs(outside.0, packet.dst),
+                    crate::session::ports(outside.1, flow.destination().1),
+                );
+                Rewrite::between((flow.addrs, flow.ports), new).apply(frame.bytes_mut(), packet);
+                decrement_ttl(frame.bytes_mut());
+                self.counters.translated_out += 1;
+                return Some(Verdict::Forward);
+            }
+            _ => {}
+        }
+        if self.config.behaviour.tcp_rules.idle_expiry != IdleExpiry::Silent {
+            return Some(self.answer_reset(frame, packet, DropReason::IdleExpired));
+        }
+        match self.config.behaviour.tcp_rules.midstream {
+            Midstream::Translate if flow.tcp_flags & bits::RST == 0 => None,
+            Midstream::Translate | Midstream::Drop => Some(self.drop(DropReason::Midstream)),
+            Midstream::Reset => Some(self.answer_reset(frame, packet, DropReason::Midstream)),
+        }
+    }
+
+    /// Translates a packet of a live session, whatever its state.
+    fn use_outbound(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        flow: &Flow,
+        index: u32,
+    ) -> Result<Verdict, DropReason> {
+        let session = *self.table.slab.at(index);
+        if session.has(flag::HAIRPIN) {
+            return self.hairpin(frame, packet, flow, index);
+        }
+        self.follow(index, Direction::Outbound, flow);
+        Rewrite::of(&session, true).apply(frame.bytes_mut(), packet);
+        decrement_ttl(frame.bytes_mut());
+        self.counters.translated_out += 1;
+        Ok(Verdict::Forward)
+    }
+
+    /// Source translated, destination an outside address of ours: the rest of the way is an inbound packet's.
+    fn hairpin(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        flow: &Flow,
+        index: u32,
+    ) -> Result<Verdict, DropReason> {
+        let session = *self.table.slab.at(index);
+        let there = Rewrite::of(&session, true);
+        let inbound = Flow { addrs: there.addrs, ports: there.ports, ..*flow };
+        let back = self.find_inbound_rewrite(&inbound)?;
+        self.follow(index, Direction::Outbound, flow);
+        self.follow_inbound(&back, &inbound);
+        there.apply(frame.bytes_mut(), packet);
+        back.rewrite.apply(frame.bytes_mut(), packet);
+        decrement_ttl(frame.bytes_mut());
+        self.counters.hairpinned += 1;
+        Ok(Verdict::Back)
+    }
+
+    /// State, deadline and statistics of a session after a packet.
+    pub(crate) fn follow(&mut self, index: u32, dir: Direction, flow: &Flow) {
+        let session = self.table.slab.at_mut(index);
+        let original = tcp::is_original(session.has(flag::FROM_OUTSIDE), dir);
+        if !original {
+            session.flags |= flag::REPLIED;
+        }
+        let counter = if dir == Direction::Outbound { &mut session.packets_out } else { &mut session.packets_in };
+        *counter = counter.wrapping_add(1);
+        let old = session.state;
+        let new = match flow.protocol {
+            TCP => tcp::step(self.config.behaviour.tcp_rules.machine, old, original, flow.tcp_flags),
+            _ if old == tcp::State::UdpNew && !original => tcp::State::UdpStream,
+            _ => old,
+        };
+        session.state = new;
+        if dir == Direction::Outbound
+            && flow.protocol == TCP
+            && (flow.seq_end.wrapping_sub(session.seq_end).cast_signed() > 0 || flow.is_syn())
+        {
+            session.seq_end = flow.seq_end;
+        }
+        // A change of state sets the new state's timer even where packets of this direction do not refresh.
+        let timeout = if new == old { self.refresh[dir as usize][new as usize] } else { self.timeouts[new as usize] };
+        if timeout != 0 {
+            self.table.set_deadline(index, self.now.wrapping_add(timeout));
+        }
+    }
+
+    /// Ends a session that is still in the wheel.
+    pub(crate) fn end_early(&mut self, index: u32, may_hold: bool) {
+        self.table.wheel.remove(&mut self.table.slab, index);
+        self.end(index, may_hold);
+    }
+
+    pub(crate) fn rules_of(&self, protocol: u8) -> &crate::behaviour::ProtocolRules {
+        let behaviour = &self.config.behaviour;
+        [&behaviour.udp, &behaviour.tcp, &behaviour.icmp][slot_of(protocol)]
+    }
+}

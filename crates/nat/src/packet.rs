@@ -1,0 +1,389 @@
+//! Headers as the translator reads and writes them: by fixed offset for the ordinary packet, field by field for the others.
+
+use crate::DropReason;
+use crate::session::{ICMP, Session, TCP, UDP, addrs, delta_from_bits, ports};
+use natrig_wire::checksum::{self, Delta};
+
+/// Where IPv4 begins in a frame.
+pub(crate) const L3: usize = 14;
+/// Where the transport header begins if IPv4 has no options.
+const L4: usize = L3 + 20;
+/// Ethernet, IPv4 and UDP headers.
+const UDP_HEADERS: usize = L4 + 8;
+/// Ethernet, IPv4 and TCP headers.
+const TCP_HEADERS: usize = L4 + 20;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+/// Offset and "more fragments" of the fragment word: zero if the packet is whole.
+const FRAGMENT_BITS: u16 = 0x3fff;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const DONT_FRAGMENT: u16 = 0x4000;
+
+/// TTL going down by one, in a checksum: the word it is the upper byte of goes down by 0x100.
+const TTL_DELTA: Delta = Delta::new().u16(0x0100, 0);
+
+#[inline(always)]
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[inline(always)]
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[inline(always)]
+pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+#[inline(always)]
+pub(crate) fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+/// What the ordinary path needs of a packet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Head {
+    pub(crate) addrs: u64,
+    pub(crate) hash: u64,
+    pub(crate) ports: u32,
+    pub(crate) protocol: u8,
+    /// TCP flags; zero for UDP.
+    pub(crate) tcp_flags: u8,
+}
+
+/// Reads an ordinary packet: IPv4 without options, whole, TTL to spare, header checksum right, UDP or TCP. None for any other.
+#[inline(always)]
+pub(crate) fn read_head(frame: &[u8]) -> Option<Head> {
+    let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
+    let word = |at: usize| {
+        u64::from_be_bytes([
+            bytes[at],
+            bytes[at + 1],
+            bytes[at + 2],
+            bytes[at + 3],
+            bytes[at + 4],
+            bytes[at + 5],
+            bytes[at + 6],
+            bytes[at + 7],
+        ])
+    };
+    // EtherType, version and length of the header, type of service, total length, identification.
+    let first = word(12);
+    // Fragment word, TTL, protocol, header checksum, half of the source.
+    let second = word(20);
+    let total_len = (first >> 16 & 0xffff) as usize;
+    let ordinary = first >> 40 == 0x0800_45
+        && second >> 48 & u64::from(FRAGMENT_BITS) == 0
+        && second >> 40 & 0xff > 1
+        && total_len + L3 <= frame.len();
+    if !ordinary {
+        return None;
+    }
+    let addrs = word(26);
+    // The sum of the ten header words, in parts of 64 bits; every part has its carries far above.
+    let halves = |word: u64| (word >> 32) + (word & 0xffff_ffff);
+    let sum = halves(first & 0xffff_ffff_ffff) + (second >> 32) + (second >> 16 & 0xffff) + halves(addrs);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    if ((sum >> 16) + (sum & 0xffff)) as u16 != 0xffff {
+        return None;
+    }
+    let ports = u32_at(bytes, L4);
+    let protocol = (second >> 32) as u8;
+    match protocol {
+        UDP if total_len >= 28 => Some(Head { addrs, hash: 0, ports, protocol, tcp_flags: 0 }),
+        TCP if total_len >= 40 => {
+            let bytes: &[u8; TCP_HEADERS] = frame.first_chunk()?;
+            Some(Head { addrs, hash: 0, ports, protocol, tcp_flags: bytes[L4 + 13] })
+        }
+        _ => None,
+    }
+}
+
+/// Rewrites an ordinary packet: addresses, ports, TTL, both checksums.
+#[inline(always)]
+pub(crate) fn rewrite_head<const OUT: bool>(frame: &mut [u8], session: &Session, protocol: u8) -> bool {
+    let (new_addrs, new_ports, flip) = if OUT {
+        (session.in_addrs.rotate_left(32), session.in_ports.rotate_left(16), 0)
+    } else {
+        (session.out_addrs.rotate_left(32), session.out_ports.rotate_left(16), 0xffff)
+    };
+    let l4_delta = delta_from_bits(session.l4_delta ^ flip);
+    if protocol == UDP {
+        let Some(bytes) = frame.first_chunk_mut::<UDP_HEADERS>() else { return false };
+        let sum = delta_apply_udp(l4_delta, u16_at(bytes, L4 + 6));
+        put_u16(bytes, L4 + 6, sum);
+    } else {
+        let Some(bytes) = frame.first_chunk_mut::<TCP_HEADERS>() else { return false };
+        let sum = l4_delta.apply(u16_at(bytes, L4 + 16));
+        put_u16(bytes, L4 + 16, sum);
+    }
+    let Some(bytes) = frame.first_chunk_mut::<UDP_HEADERS>() else { return false };
+    bytes[L3 + 8] -= 1;
+    let sum = delta_from_bits(session.addr_delta ^ flip).and(TTL_DELTA).apply(u16_at(bytes, L3 + 10));
+    put_u16(bytes, L3 + 10, sum);
+    bytes[L3 + 12..L3 + 20].copy_from_slice(&new_addrs.to_be_bytes());
+    put_u32(bytes, L4, new_ports);
+    true
+}
+
+#[inline(always)]
+const fn delta_apply_udp(delta: Delta, checksum: u16) -> u16 {
+    delta.apply_udp(checksum)
+}
+
+/// An IPv4 packet read with care: any options, fragments, any protocol.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packet {
+    pub(crate) src: u32,
+    pub(crate) dst: u32,
+    pub(crate) protocol: u8,
+    pub(crate) ttl: u8,
+    pub(crate) ident: u16,
+    pub(crate) dont_fragment: bool,
+    pub(crate) more_fragments: bool,
+    /// Bytes.
+    pub(crate) fragment_offset: u16,
+    pub(crate) total_len: usize,
+    /// Where the transport header begins in the frame.
+    pub(crate) l4: usize,
+}
+
+impl Packet {
+    /// Reads and checks what RFC 1812 §5.2.2 asks for.
+    pub(crate) fn read(frame: &[u8]) -> Result<Self, DropReason> {
+        if frame.len() < L3 || u16_at(frame, 12) != ETHERTYPE_IPV4 {
+            return Err(DropReason::NotIpv4);
+        }
+        let ip = &frame[L3..];
+        if ip.len() < 20 || ip[0] >> 4 != 4 {
+            return Err(DropReason::Malformed);
+        }
+        let header_len = usize::from(ip[0] & 0xf) * 4;
+        let total_len = usize::from(u16_at(ip, 2));
+        if header_len < 20 || total_len < header_len || total_len > ip.len() {
+            return Err(DropReason::Malformed);
+        }
+        if checksum::fold(checksum::sum(0, &ip[..header_len])) != 0xffff {
+            return Err(DropReason::HeaderChecksum);
+        }
+        let fragment = u16_at(ip, 6);
+        Ok(Self {
+            src: u32_at(ip, 12),
+            dst: u32_at(ip, 16),
+            protocol: ip[9],
+            ttl: ip[8],
+            ident: u16_at(ip, 4),
+            dont_fragment: fragment & DONT_FRAGMENT != 0,
+            more_fragments: fragment & MORE_FRAGMENTS != 0,
+            fragment_offset: (fragment & 0x1fff) << 3,
+            total_len,
+            l4: L3 + header_len,
+        })
+    }
+
+    pub(crate) const fn is_fragment(&self) -> bool {
+        self.more_fragments || self.fragment_offset != 0
+    }
+
+    /// The end of the IPv4 packet in the frame; what is behind it is padding.
+    pub(crate) const fn end(&self) -> usize {
+        L3 + self.total_len
+    }
+
+    pub(crate) const fn l4_len(&self) -> usize {
+        self.end() - self.l4
+    }
+
+    /// Ports and TCP flags of a UDP or TCP packet, if its header is all there. A first fragment need not hold all of TCP's header, but
+    /// must hold what is rewritten.
+    pub(crate) fn transport(&self, frame: &[u8]) -> Result<Head, DropReason> {
+        let l4 = frame.get(self.l4..self.end()).ok_or(DropReason::Malformed)?;
+        let least = if self.protocol == TCP { 20 } else { 8 };
+        if l4.len() < least {
+            return Err(if self.is_fragment() { DropReason::FragmentTiny } else { DropReason::Malformed });
+        }
+        let tcp_flags = if self.protocol == TCP { l4[13] } else { 0 };
+        Ok(Head { addrs: addrs(self.src, self.dst), hash: 0, ports: u32_at(l4, 0), protocol: self.protocol, tcp_flags })
+    }
+}
+
+/// A change of one end of a packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rewrite {
+    pub(crate) addrs: u64,
+    /// Ports, or for ICMP the identifier in both halves.
+    pub(crate) ports: u32,
+    pub(crate) addr_delta: Delta,
+    pub(crate) l4_delta: Delta,
+}
+
+impl Rewrite {
+    /// From the inside end to the outside end (source), or back (destination).
+    pub(crate) fn of(session: &Session, outbound: bool) -> Self {
+        let (addrs, ports, flip) = if outbound {
+            (session.in_addrs.rotate_left(32), session.in_ports.rotate_left(16), 0)
+        } else {
+            (session.out_addrs.rotate_left(32), session.out_ports.rotate_left(16), 0xffff)
+        };
+        Self {
+            addrs,
+            ports,
+            addr_delta: delta_from_bits(session.addr_delta ^ flip),
+            l4_delta: delta_from_bits(session.l4_delta ^ flip),
+        }
+    }
+
+    /// For a packet that belongs to a mapping but to no session: new ends and what they change.
+    pub(crate) fn between(old: (u64, u32), new: (u64, u32)) -> Self {
+        let addr_delta = Delta::new().u32((old.0 >> 32) as u32, (new.0 >> 32) as u32).u32(old.0 as u32, new.0 as u32);
+        Self { addrs: new.0, ports: new.1, addr_delta, l4_delta: addr_delta.u32(old.1, new.1) }
+    }
+
+    /// Writes it into a UDP or TCP packet (whole, or a first fragment), or an ICMP query; TTL stays.
+    pub(crate) fn apply(&self, frame: &mut [u8], packet: &Packet) {
+        self.apply_addresses(frame, packet);
+        let l4 = &mut frame[packet.l4..];
+        match packet.protocol {
+            UDP => {
+                put_u32(l4, 0, self.ports);
+                let sum = self.l4_delta.apply_udp(u16_at(l4, 6));
+                put_u16(l4, 6, sum);
+            }
+            TCP => {
+                put_u32(l4, 0, self.ports);
+                let sum = self.l4_delta.apply(u16_at(l4, 16));
+                put_u16(l4, 16, sum);
+            }
+            ICMP => {
+                // No pseudo-header: the addresses do not count. One half of the ports is zero.
+                let ident = (self.ports >> 16 | self.ports & 0xffff) as u16;
+                let sum = Delta::new().u16(u16_at(l4, 4), ident).apply(u16_at(l4, 2));
+                put_u16(l4, 2, sum);
+                put_u16(l4, 4, ident);
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the addresses only: a fragment without transport header.
+    pub(crate) fn apply_addresses(&self, frame: &mut [u8], _packet: &Packet) {
+        let ip = &mut frame[L3..];
+        let sum = self.addr_delta.apply(u16_at(ip, 10));
+        put_u16(ip, 10, sum);
+        ip[12..20].copy_from_slice(&self.addrs.to_be_bytes());
+    }
+}
+
+/// One hop: TTL goes down by one.
+#[inline(always)]
+pub(crate) fn decrement_ttl(frame: &mut [u8]) {
+    let ip = &mut frame[L3..];
+    ip[8] -= 1;
+    let sum = TTL_DELTA.apply(u16_at(ip, 10));
+    put_u16(ip, 10, sum);
+}
+
+/// Ports of an ICMP query as a session has them.
+pub(crate) const fn query_ports(ident: u16, outbound: bool) -> u32 {
+    if outbound { ports(ident, 0) } else { ports(0, ident) }
+}
+
+/// True for addresses that no packet may come from.
+pub(crate) const fn is_bad_source(addr: u32) -> bool {
+    // "This" network, loopback, multicast and the reserved block above it (RFC 1812 §5.3.7).
+    matches!(addr >> 24, 0 | 127 | 224..=255)
+}
+
+/// True for addresses that no packet may be routed to.
+pub(crate) const fn is_bad_destination(addr: u32) -> bool {
+    matches!(addr >> 24, 0 | 127 | 224..=239) || addr == u32::MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A DNS query: IPv4 10.0.0.1 → 192.0.2.53, TTL 64, UDP 1234 → 53, checksum 0x8d53 taken from a capture re-addressed by hand.
+    fn dns() -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+        frame.extend([0x45, 0, 0, 0x20, 0x12, 0x34, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 192, 0, 2, 53]);
+        frame.extend([0x04, 0xd2, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+        let sum = checksum::finish(checksum::sum(0, &frame[14..34]));
+        put_u16(&mut frame, 24, sum);
+        let pseudo = checksum::pseudo_header(0x0a00_0001, 0xc000_0235, 17, 12);
+        let sum = checksum::finish(checksum::sum(pseudo, &frame[34..]));
+        put_u16(&mut frame, 40, sum);
+        frame
+    }
+
+    #[test]
+    fn reads_an_ordinary_packet() {
+        let head = read_head(&dns()).unwrap();
+        assert_eq!((head.addrs, head.ports, head.protocol), (0x0a00_0001_c000_0235, 0x04d2_0035, 17));
+    }
+
+    #[test]
+    fn leaves_everything_unusual_to_the_careful_path() {
+        for (at, value) in
+            [(12, 0x86), (14, 0x46), (20, 0x20), (21, 1), (22, 1), (22, 0), (23, 47), (24, 0x55), (16, 9)]
+        {
+            let mut frame = dns();
+            frame[at] = value;
+            // The header checksum is made right again, but where the checksum itself was changed.
+            if at != 24 {
+                put_u16(&mut frame, 24, 0);
+                let sum = checksum::finish(checksum::sum(0, &frame[14..34]));
+                put_u16(&mut frame, 24, sum);
+            }
+            assert!(read_head(&frame).is_none(), "byte {at} = {value}");
+        }
+        for len in 0..46 {
+            assert!(read_head(&dns()[..len]).is_none(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn careful_reading_refuses_what_is_not_a_packet() {
+        let check = |at: usize, value: u8| {
+            let mut frame = dns();
+            frame[at] = value;
+            Packet::read(&frame).unwrap_err()
+        };
+        assert_eq!(check(12, 0x86), DropReason::NotIpv4);
+        assert_eq!(check(14, 0x55), DropReason::Malformed);
+        assert_eq!(check(14, 0x44), DropReason::Malformed);
+        assert_eq!(check(16, 1), DropReason::Malformed);
+        assert_eq!(check(24, 0), DropReason::HeaderChecksum);
+        assert_eq!(Packet::read(&dns()[..33]).unwrap_err(), DropReason::Malformed);
+    }
+
+    #[test]
+    fn both_rewrites_agree_and_undo_each_other() {
+        let session = Session::new(UDP, (0x0a00_0001, 1234), (0xc000_0235, 53), (0xc633_6401, 40_000));
+        let mut fast = dns();
+        assert!(rewrite_head::<true>(&mut fast, &session, UDP));
+        let mut careful = dns();
+        let packet = Packet::read(&careful).unwrap();
+        Rewrite::of(&session, true).apply(&mut careful, &packet);
+        decrement_ttl(&mut careful);
+        assert_eq!(fast, careful);
+        let packet = Packet::read(&fast).unwrap();
+        assert_eq!((packet.src, packet.dst, packet.ttl), (0xc633_6401, 0xc000_0235, 63));
+        let pseudo = checksum::pseudo_header(packet.src, packet.dst, 17, 12);
+        assert_eq!(checksum::fold(checksum::sum(pseudo, &fast[34..])), 0xffff);
+    }
+
+    #[test]
+    fn a_rewrite_between_ends_is_the_sessions_rewrite() {
+        let session = Session::new(TCP, (1, 2), (3, 4), (5, 6));
+        let one = Rewrite::of(&session, true);
+        let two = Rewrite::between((session.out_addrs, session.out_ports), (one.addrs, one.ports));
+        for sum in [0u16, 1, 0xabcd] {
+            assert_eq!(one.l4_delta.apply(sum) % 0xffff, two.l4_delta.apply(sum) % 0xffff);
+            assert_eq!(one.addr_delta.apply(sum) % 0xffff, two.addr_delta.apply(sum) % 0xffff);
+        }
+    }
+}
