@@ -18,6 +18,7 @@ mod stats;
 mod sys;
 pub mod tap;
 pub mod wait;
+pub mod xdp;
 
 use natrig_wire::Frame;
 use std::os::fd::BorrowedFd;

@@ -3,7 +3,7 @@
 use super::RingOptions;
 use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES};
 use crate::packet::{socket, transmit};
-use crate::sys::Interface;
+use crate::sys::{Interface, StateWatch};
 use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError};
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
@@ -12,10 +12,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// After how many calls without traffic, or with live frames, the interface is asked whether it is still up: neither the rings nor a
-/// live frame tell.
-const CALLS_PER_STATE_CHECK: u32 = 4096;
 
 const ETHERNET_HEADER_LEN: usize = 14;
 
@@ -83,7 +79,7 @@ pub struct RingLink {
     stats: LinkStats,
     /// Frames sent live and not known to be lost.
     live_frames: u64,
-    calls_since_check: u32,
+    watch: StateWatch,
 }
 
 /// How far this link has received from a ring.
@@ -119,7 +115,7 @@ impl RingLink {
             small: SmallBursts { batch: transmit::Batch::new(), fd },
             stats: LinkStats::default(),
             live_frames: 0,
-            calls_since_check: 0,
+            watch: StateWatch::default(),
             arena,
             port,
             number,
@@ -133,7 +129,9 @@ impl RingLink {
 
     /// Sends up to one batch of `pick` as live frames; how many of `pick` were taken.
     fn send_live(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
-        self.check_state().map_err(|_| SendError::Down)?;
+        if self.watch.finds_down(&self.port.interface) {
+            return Err(SendError::Down);
+        }
         let batch = &pick[..pick.len().min(BURST_MAX)];
         let (ran, error) = self.stage_and_run(frames, batch);
         let (mut taken, mut bytes) = (0, 0);
@@ -210,19 +208,7 @@ impl RingLink {
         }
         (ran, None)
     }
-
-    /// Once in a while, asks whether the interface is up: neither the rings nor a live frame tell.
-    fn check_state(&mut self) -> Result<(), InterfaceDown> {
-        self.calls_since_check += 1;
-        if self.calls_since_check < CALLS_PER_STATE_CHECK {
-            return Ok(());
-        }
-        self.calls_since_check = 0;
-        if self.port.interface.is_up() { Ok(()) } else { Err(InterfaceDown) }
-    }
 }
-
-struct InterfaceDown;
 
 impl Link for RingLink {
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
@@ -260,8 +246,7 @@ impl Link for RingLink {
             self.stats.rx_bytes += bytes;
             return Ok(count as usize);
         }
-        self.check_state().map_err(|InterfaceDown| RecvError::Down)?;
-        Ok(0)
+        if self.watch.finds_down(&self.port.interface) { Err(RecvError::Down) } else { Ok(0) }
     }
 
     fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {

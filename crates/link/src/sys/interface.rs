@@ -126,3 +126,19 @@ impl Interface {
         Ok(request)
     }
 }
+
+/// Asks once in a while whether an interface is still up, for links that have no socket which tells.
+#[derive(Debug, Default)]
+pub(crate) struct StateWatch {
+    calls: u32,
+}
+
+impl StateWatch {
+    const CALLS_PER_QUESTION: u32 = 4096;
+
+    /// To be called often; true if the interface was asked and is down or gone.
+    pub(crate) fn finds_down(&mut self, interface: &Interface) -> bool {
+        self.calls = (self.calls + 1) % Self::CALLS_PER_QUESTION;
+        self.calls == 0 && !interface.is_up()
+    }
+}

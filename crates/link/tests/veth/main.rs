@@ -6,6 +6,7 @@ mod common;
 mod netns;
 mod packet;
 mod ring;
+mod xdp;
 
 use common::{play, script};
 use natrig_link::Link;
