@@ -19,8 +19,8 @@ use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::{Link, RecvError, clock};
 use natrig_traffic::{Endpoint, ReflectError};
 
-pub(crate) use links::{Links, add_drop, lost_between};
 pub use links::{LinkError, OpenLink};
+pub(crate) use links::{Links, add_drop, lost_between};
 pub(crate) use placement::Placed;
 pub(crate) use run::{PhaseEnd, Session, Traffic};
 

@@ -18,7 +18,9 @@ impl Placed {
     /// Settles `wanted` on this machine: the first two processors that the process may use, unless the scenario names them.
     pub(crate) fn new(wanted: Placement) -> Self {
         match wanted {
-            Placement::Cpus { tester, dut } => Self { tester: Some(usize::from(tester)), layers: Some(usize::from(dut)) },
+            Placement::Cpus { tester, dut } => {
+                Self { tester: Some(usize::from(tester)), layers: Some(usize::from(dut)) }
+            }
             Placement::Auto => match affinity::allowed_cores().as_deref() {
                 Ok([tester, layers, ..]) => Self { tester: Some(*tester), layers: Some(*layers) },
                 _ => Self { tester: None, layers: None },

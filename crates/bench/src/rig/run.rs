@@ -1,6 +1,6 @@
 //! Running traffic through the layers: one session is one schedule, from the first frame until the last has arrived or is lost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use natrig_link::{BURST_MAX, clock};
 use natrig_traffic::{Generator, Receiver, Reflector, Schedule, SendProgress};
@@ -8,9 +8,12 @@ use natrig_traffic::{Generator, Receiver, Reflector, Schedule, SendProgress};
 use super::placement::{Placed, pin};
 use super::{LayerLinks, Layers, Links, RigError, TesterLinks};
 
-/// How long nothing may arrive before what is missing counts as lost, in nanoseconds: several times the longest stall that a
-/// hypervisor is known to make.
-const QUIET_NS: u64 = 20_000_000;
+/// How long nothing may arrive before what is missing counts as lost, in nanoseconds: what the kernel may still carry from one link
+/// end to the other on another processor.
+const QUIET_NS: u64 = 2_000_000;
+
+/// How often the layers must have found all their links empty since then. Time alone proves nothing: their thread may be stalled.
+const QUIET_POLLS: u64 = 64;
 
 /// Time from the start of the threads to a schedule's epoch, in nanoseconds: both must be polling by then.
 const LEAD_IN_NS: u64 = 300_000;
@@ -59,55 +62,101 @@ impl Session {
         placed: Placed,
         cancel: &AtomicBool,
     ) -> Result<PhaseEnd, RigError> {
-        let stop = AtomicBool::new(false);
+        let shared = Shared::default();
         let Links { tester, layers: layer_links, .. } = links;
         std::thread::scope(|scope| {
             let layers_thread = scope.spawn(|| {
                 pin(placed.layers);
-                run_layers(layers, layer_links, &stop, placed.shared())
+                run_layers(layers, layer_links, &shared, placed.shared())
             });
             let tester_thread = scope.spawn(|| {
                 pin(placed.tester);
-                let end = run_tester(self, tester, traffic, placed.shared(), cancel, &stop);
-                stop.store(true, Ordering::Release);
+                let end = run_tester(self, tester, traffic, placed.shared(), cancel, &shared);
+                shared.stop.store(true, Ordering::Release);
                 end
             });
             let end = tester_thread.join().map_err(|_| RigError::Panicked);
             // Also when the tester panicked: the layers' thread must not spin for ever.
-            stop.store(true, Ordering::Release);
+            shared.stop.store(true, Ordering::Release);
             layers_thread.join().map_err(|_| RigError::Panicked)??;
             end?
         })
     }
 }
 
+/// What the two threads tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// Polls in which the layers found frames; written by their thread only.
+    busy_polls: AtomicU64,
+    /// Polls in which they found none.
+    empty_polls: AtomicU64,
+}
+
 fn run_layers(
     layers: &mut Layers,
     links: &mut LayerLinks,
-    stop: &AtomicBool,
-    shared: bool,
+    shared: &Shared,
+    one_processor: bool,
 ) -> Result<(), RigError> {
+    let (mut busy_polls, mut empty_polls) = (0, 0);
     let outcome = loop {
         match layers.poll(links) {
-            Ok(0) if stop.load(Ordering::Acquire) => break Ok(()),
-            Ok(0) if shared => std::thread::yield_now(),
-            Ok(0) => std::hint::spin_loop(),
-            Ok(_) => {}
+            Ok(0) => {
+                if shared.stop.load(Ordering::Acquire) {
+                    break Ok(());
+                }
+                empty_polls += 1;
+                shared.empty_polls.store(empty_polls, Ordering::Release);
+                if one_processor {
+                    std::thread::yield_now();
+                }
+            }
+            Ok(_) => {
+                busy_polls += 1;
+                shared.busy_polls.store(busy_polls, Ordering::Release);
+            }
             Err(error) => break Err(error.into()),
         }
     };
     // A tester that waits for frames which no longer come must learn of it.
-    stop.store(true, Ordering::Release);
+    shared.stop.store(true, Ordering::Release);
     outcome
+}
+
+/// Since when nothing has moved any more, neither at the tester's ends nor between the layers.
+#[derive(Debug, Clone, Copy)]
+struct Quiet {
+    since_ns: u64,
+    busy_polls: u64,
+    empty_polls: u64,
+}
+
+impl Quiet {
+    fn begin(shared: &Shared, now_ns: u64) -> Self {
+        // The order matters: what was found empty counts only if nothing was found after.
+        let empty_polls = shared.empty_polls.load(Ordering::Acquire);
+        Self { since_ns: now_ns, busy_polls: shared.busy_polls.load(Ordering::Acquire), empty_polls }
+    }
+
+    /// True if it has been quiet long enough for what is missing to be lost.
+    fn is_over(&mut self, shared: &Shared, now_ns: u64) -> bool {
+        let now = Self::begin(shared, now_ns);
+        if now.busy_polls != self.busy_polls {
+            *self = now;
+        }
+        now_ns.saturating_sub(self.since_ns) > QUIET_NS && now.empty_polls - self.empty_polls > QUIET_POLLS
+    }
 }
 
 fn run_tester(
     session: Session,
     links: &mut TesterLinks,
     traffic: &mut Traffic,
-    shared: bool,
+    one_processor: bool,
     cancel: &AtomicBool,
-    stop: &AtomicBool,
+    shared: &Shared,
 ) -> Result<PhaseEnd, RigError> {
     let Traffic { generator, returns, reflector } = traffic;
     let epoch_ns = clock::now_ns() + LEAD_IN_NS;
@@ -117,7 +166,8 @@ fn run_tester(
         returns.begin(session.trial, epoch_ns);
     }
     let mut sent_after_ns = None;
-    let mut last_arrival_ns = epoch_ns;
+    let mut quiet = Quiet::begin(shared, epoch_ns);
+    let mut over = false;
     let mut cancelled = false;
     loop {
         let now_ns = clock::now_ns();
@@ -126,7 +176,7 @@ fn run_tester(
             let given_up = now_ns.saturating_sub(epoch_ns) > session.give_up_after_ns;
             if cancelled || given_up || generator.send_due(&mut *links.pods, now_ns)? == SendProgress::Finished {
                 sent_after_ns = Some(now_ns.saturating_sub(epoch_ns));
-                last_arrival_ns = now_ns;
+                quiet = Quiet::begin(shared, now_ns);
             }
         }
         let mut arrived = reflector.poll(&mut *links.internet, clock::now_ns)?;
@@ -139,21 +189,22 @@ fn run_tester(
             })?;
         }
         if arrived > 0 {
-            last_arrival_ns = now_ns;
+            (quiet, over) = (Quiet::begin(shared, now_ns), false);
             continue;
         }
         if let Some(sent_after_ns) = sent_after_ns {
             let expected = generator.counts().sent;
             let complete = reflector.receiver().counts().received == expected
                 && returns.as_ref().is_none_or(|returns| returns.counts().received == expected);
-            let quiet = now_ns.saturating_sub(last_arrival_ns) > QUIET_NS;
-            if complete || quiet || stop.load(Ordering::Acquire) {
+            // What lay in the tester's own rings when the layers fell silent has arrived by the poll after.
+            if complete || over || shared.stop.load(Ordering::Acquire) {
                 return Ok(PhaseEnd { sent_after_ns, cancelled });
             }
-        } else if stop.load(Ordering::Acquire) {
+            over = quiet.is_over(shared, now_ns);
+        } else if shared.stop.load(Ordering::Acquire) {
             return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true });
         }
-        if shared {
+        if one_processor {
             std::thread::yield_now();
         }
     }
