@@ -4,6 +4,7 @@
 //! and presented there in place; they are sent in batches by sendmmsg(2), past the queueing discipline. The socket is bound to an
 //! interface of the network namespace that the calling thread is in when it opens the link, and works from any thread afterwards.
 
+mod blocks;
 mod checksum;
 mod receive;
 pub(crate) mod socket;
@@ -24,11 +25,51 @@ pub struct PacketOptions {
     /// Completes the TCP or UDP checksum of received frames whose sender left that to a network card, as the kernel's own stack does
     /// on a veth with transmit checksum offload on.
     pub complete_checksums: bool,
+    /// How the kernel hands frames over.
+    pub reception: Reception,
+    /// Shares the interface's frames with other links of the same group.
+    pub fanout: Option<Fanout>,
+}
+
+/// How the kernel hands received frames over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reception {
+    /// One by one, in slots of equal size with room to grow (TPACKET_V2): for latency, and for frames that are rewritten.
+    #[default]
+    Slots,
+    /// In blocks of packed frames, up to a millisecond late (TPACKET_V3): for throughput. Frames have no room to grow.
+    Blocks,
+}
+
+/// A group of links that share the frames of an interface (packet(7), PACKET_FANOUT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fanout {
+    /// The group's number, the same for all its links in this network namespace.
+    pub group: u16,
+    /// Who gets which frame.
+    pub by: FanoutBy,
+}
+
+/// What decides which link of a group gets a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FanoutBy {
+    /// The flow, by a hash of addresses and ports.
+    Flow,
+    /// The processor that the frame arrives on.
+    Processor,
+    /// The receive queue that the frame arrives on.
+    Queue,
 }
 
 impl Default for PacketOptions {
     fn default() -> Self {
-        Self { frame_len_max: FRAME_LEN_MAX, rx_slots: 8192, complete_checksums: false }
+        Self {
+            frame_len_max: FRAME_LEN_MAX,
+            rx_slots: 8192,
+            complete_checksums: false,
+            reception: Reception::Slots,
+            fanout: None,
+        }
     }
 }
 
@@ -39,11 +80,17 @@ impl PacketOptions {
     }
 }
 
+#[derive(Debug)]
+enum Ring {
+    Slots(receive::Ring),
+    Blocks(blocks::BlockRing),
+}
+
 /// A link to a network interface over an AF_PACKET socket.
 #[derive(Debug)]
 pub struct PacketLink {
     // Declared before the socket: unmapped before it is closed.
-    ring: receive::Ring,
+    ring: Ring,
     batch: transmit::Batch,
     fd: OwnedFd,
     stats: LinkStats,
@@ -61,8 +108,11 @@ impl PacketLink {
     /// [`OpenError::NoSuchInterface`]; [`OpenError::System`] when the ring does not fit into memory.
     pub fn open(interface: &str, options: &PacketOptions) -> Result<Self, OpenError> {
         let (fd, index) = socket::open(interface)?;
-        let ring = receive::Ring::new(fd.as_fd(), options)?;
-        let mut notes = vec![format!("TPACKET_V2 receive ring, sendmmsg of up to {}", transmit::BATCH_MAX)];
+        let (ring, version) = match options.reception {
+            Reception::Slots => (Ring::Slots(receive::Ring::new(fd.as_fd(), options)?), "TPACKET_V2"),
+            Reception::Blocks => (Ring::Blocks(blocks::BlockRing::new(fd.as_fd(), options)?), "TPACKET_V3"),
+        };
+        let mut notes = vec![format!("{version} receive ring, sendmmsg of up to {}", transmit::BATCH_MAX)];
         if socket::bypass_queueing(fd.as_fd()).is_err() {
             notes.push("frames are sent through the queueing discipline: the kernel has no bypass".to_owned());
         }
@@ -71,6 +121,10 @@ impl PacketLink {
         }
         // Bound last: the ring is in place when the first frame arrives.
         socket::bind(fd.as_fd(), index)?;
+        if let Some(fanout) = options.fanout {
+            socket::join(fd.as_fd(), fanout)?;
+            notes.push(format!("shares the interface's frames: {fanout:?}"));
+        }
         Ok(Self {
             ring,
             batch: transmit::Batch::new(),
@@ -85,7 +139,10 @@ impl PacketLink {
 
 impl Link for PacketLink {
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
-        let received = self.ring.take(max, self.complete_checksums, on_burst);
+        let received = match &mut self.ring {
+            Ring::Slots(ring) => ring.take(max, self.complete_checksums, on_burst),
+            Ring::Blocks(ring) => ring.take(max, self.complete_checksums, on_burst),
+        };
         self.stats.rx_frames += received.frames as u64;
         self.stats.rx_bytes += received.bytes;
         self.stats.rx_truncated += received.truncated;
@@ -111,10 +168,14 @@ impl Link for PacketLink {
     }
 
     fn describe(&self) -> LinkDescription {
+        let (slots, slot_bytes) = match &self.ring {
+            Ring::Slots(ring) => (ring.slots(), ring.slot_bytes()),
+            Ring::Blocks(ring) => (ring.blocks(), receive::BLOCK_BYTES),
+        };
         LinkDescription {
             kind: LinkKind::Packet,
-            slots: self.ring.slots() as u32,
-            slot_bytes: self.ring.slot_bytes() as u32,
+            slots: slots as u32,
+            slot_bytes: slot_bytes as u32,
             notes: self.notes.clone(),
         }
     }

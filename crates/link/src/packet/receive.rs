@@ -28,7 +28,7 @@ const SMALL_SLOT_BYTES: usize = 256;
 pub(super) const SMALL_FRAME_LEN_MAX: usize = SMALL_SLOT_BYTES - FRAME_OFFSET;
 
 /// What the kernel allocates at once; large, so that few page table entries cover the ring, and a power of two times any slot size.
-const BLOCK_BYTES: usize = 64 << 10;
+pub(super) const BLOCK_BYTES: usize = 64 << 10;
 
 /// The longest frame a slot can be asked for: one slot a block.
 const FRAME_LEN_LIMIT: usize = BLOCK_BYTES - FRAME_OFFSET;
@@ -43,6 +43,7 @@ pub(super) struct Ring {
 }
 
 /// What [`Ring::take`] presented, and what it lost.
+#[derive(Debug, Default)]
 pub(super) struct Received {
     pub(super) frames: usize,
     pub(super) bytes: u64,
@@ -83,7 +84,7 @@ impl Ring {
         on_burst: &mut dyn FnMut(&mut [Frame<'_>]),
     ) -> Received {
         let max = max.min(BURST);
-        let mut received = Received { frames: 0, bytes: 0, truncated: 0 };
+        let mut received = Received::default();
         let mut burst = ArrayVec::<Frame<'_>, BURST>::new();
         let mut taken = 0;
         while burst.len() < max && taken < self.slots {
@@ -103,14 +104,8 @@ impl Ring {
             }
             // SAFETY: as above; `offset <= slot_bytes`, and the header, in front of `offset`, is not used any more.
             let buf = unsafe { NonNull::slice_from_raw_parts(slot.add(offset), self.slot_bytes - offset).as_mut() };
-            let mut frame = Frame::new(buf, len);
-            if complete_checksums && status & libc::TP_STATUS_CSUMNOTREADY != 0 {
-                checksum::complete(frame.bytes_mut());
-            }
-            received.bytes += len as u64;
-            burst.push(frame);
+            burst.push(finish(Frame::new(buf, len), status, complete_checksums, &mut received));
         }
-        received.frames = burst.len();
         if !burst.is_empty() {
             on_burst(&mut burst);
         }
@@ -137,6 +132,30 @@ impl Ring {
         // SAFETY: `index < slots` as numbers are below `2 * slots`, and the mapping is `slots * slot_bytes` long.
         unsafe { self.mapping.start().add(index * self.slot_bytes) }
     }
+}
+
+/// How long a slot must be for the longest frame.
+pub(super) fn slot_bytes(options: &PacketOptions) -> Result<usize, OpenError> {
+    if options.frame_len_max > FRAME_LEN_LIMIT {
+        return Err(OpenError::Options { reason: "frames for a packet ring must fit into 64 KiB with their header" });
+    }
+    Ok((options.frame_len_max + FRAME_OFFSET).next_power_of_two().max(SMALL_SLOT_BYTES))
+}
+
+/// Counts a frame that is presented, after completing its checksum if that is asked for and missing.
+#[inline]
+pub(super) fn finish<'a>(
+    mut frame: Frame<'a>,
+    status: u32,
+    complete_checksums: bool,
+    received: &mut Received,
+) -> Frame<'a> {
+    if complete_checksums && status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+        checksum::complete(frame.bytes_mut());
+    }
+    received.frames += 1;
+    received.bytes += frame.len() as u64;
+    frame
 }
 
 /// The status word of a slot, which this process and the kernel both write.

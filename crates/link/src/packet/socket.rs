@@ -1,5 +1,6 @@
 //! The AF_PACKET socket itself: what [`super::PacketLink`] and the pnet link have in common.
 
+use super::{Fanout, FanoutBy};
 use crate::error::{OpenError, RecvError, means_down};
 use crate::sys;
 use std::io;
@@ -81,6 +82,18 @@ fn bind_to(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> Result<(), OpenErro
         libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), size_of_val(&address) as libc::socklen_t)
     };
     sys::check(answer).map_err(|source| OpenError::from_io("bind a packet socket", NEEDS, source))
+}
+
+/// Shares the frames of the interface that the socket is bound to with others of a group.
+pub(crate) fn join(fd: BorrowedFd<'_>, fanout: Fanout) -> Result<(), OpenError> {
+    let kind = match fanout.by {
+        FanoutBy::Flow => libc::PACKET_FANOUT_HASH,
+        FanoutBy::Processor => libc::PACKET_FANOUT_CPU,
+        FanoutBy::Queue => libc::PACKET_FANOUT_QM,
+    };
+    // The group hooks in anew and does not inherit PACKET_IGNORE_OUTGOING.
+    let value = u32::from(fanout.group) | (kind | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING) << 16;
+    option(fd, libc::PACKET_FANOUT, &value, "join a fanout group")
 }
 
 /// Frames lost since the last call because the socket had no room. Reading the kernel's count resets it (packet(7)).

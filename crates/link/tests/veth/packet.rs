@@ -3,11 +3,11 @@
 use crate::common::{self, Direction};
 use crate::netns::{in_fresh_namespace, send_partial_checksum, set_up, veth_pair};
 use crate::property;
-use natrig_link::packet::{PacketLink, PacketOptions};
+use natrig_link::packet::{Fanout, FanoutBy, PacketLink, PacketOptions, Reception};
 use natrig_link::pnet::PnetLink;
 use natrig_link::wait::{self, Woken};
 use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, SendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn packet_links_account_for_every_frame() {
@@ -16,6 +16,39 @@ fn packet_links_account_for_every_frame() {
         veth_pair("left", "right", 1);
         let open = |interface| PacketLink::open(interface, &options).unwrap();
         property(24, FRAME_LEN_MAX, || (open("left"), open("right")));
+    });
+}
+
+#[test]
+fn packet_links_with_blocks_account_for_every_frame() {
+    in_fresh_namespace("packet::packet_links_with_blocks_account_for_every_frame", || {
+        veth_pair("left", "right", 1);
+        let options = PacketOptions { rx_slots: 64, reception: Reception::Blocks, ..PacketOptions::default() };
+        let open = |interface| PacketLink::open(interface, &options).unwrap();
+        property(16, FRAME_LEN_MAX, || (open("left"), open("right")));
+    });
+}
+
+#[test]
+fn links_of_a_fanout_group_share_the_frames() {
+    in_fresh_namespace("packet::links_of_a_fanout_group_share_the_frames", || {
+        veth_pair("left", "right", 1);
+        let mut left = PacketLink::open("left", &PacketOptions::default()).unwrap();
+        let fanout = Some(Fanout { group: 7, by: FanoutBy::Processor });
+        let options = PacketOptions { fanout, ..PacketOptions::default() };
+        let mut right = [(); 2].map(|()| PacketLink::open("right", &options).unwrap());
+        let mut forth = Direction::default();
+        forth.send(&mut left, &[(0, 60); 100]);
+        let mut back = Direction::default();
+        back.send(&mut right[0], &[(1, 60); 10]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut received = 0;
+        while received < 100 && Instant::now() < deadline {
+            for link in &mut right {
+                received += link.recv(BURST_MAX, &mut |_| {}).unwrap();
+            }
+        }
+        assert_eq!(received, 100, "each frame at one of them, and none of their own");
     });
 }
 
@@ -148,7 +181,9 @@ fn partial_checksums_are_completed_if_asked() {
     in_fresh_namespace("packet::partial_checksums_are_completed_if_asked", || {
         veth_pair("left", "right", 1);
         let completing = PacketOptions { complete_checksums: true, ..PacketOptions::small_frames() };
+        let in_blocks = PacketOptions { reception: Reception::Blocks, ..completing };
         let mut completing = PacketLink::open("right", &completing).unwrap();
+        let mut in_blocks = PacketLink::open("right", &in_blocks).unwrap();
         let mut plain = PacketLink::open("right", &PacketOptions::small_frames()).unwrap();
         send_partial_checksum("left", &PARTIAL_UDP);
         let received = |link: &mut PacketLink| {
@@ -162,5 +197,6 @@ fn partial_checksums_are_completed_if_asked() {
         // Over 141f (pseudo-header), 0400 0035 000b 6162 6300: dcc1.
         expected[40..42].copy_from_slice(&(!0xdcc1u16).to_be_bytes());
         assert_eq!(received(&mut completing), expected);
+        assert_eq!(received(&mut in_blocks), expected);
     });
 }
