@@ -1,9 +1,9 @@
 //! Links: bursts of frames in and out.
 //!
 //! A [`Link`] presents the frames that have arrived where they lie and takes what is to be sent. [`memory`] joins two stages of one
-//! process, [`packet`] and [`pnet`] speak to a network interface through the kernel; [`fault`] and [`tap`] wrap any link. [`wait`]
-//! sleeps until one of several links has something, [`clock`] and [`affinity`] are the few other things that a packet loop asks of
-//! the system. All unsafe code of the project is in this crate.
+//! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`] and [`tap`] wrap any
+//! link. [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
+//! [`affinity`] are the few other things that a packet loop asks of the system. All unsafe code of the project is in this crate.
 
 pub mod affinity;
 mod bpf;
@@ -13,6 +13,7 @@ pub mod fault;
 pub mod memory;
 pub mod packet;
 pub mod pnet;
+mod probe;
 pub mod ring;
 mod stats;
 mod sys;
@@ -24,6 +25,7 @@ use natrig_wire::Frame;
 use std::os::fd::BorrowedFd;
 
 pub use error::{OpenError, RecvError, SendError};
+pub use probe::available;
 pub use stats::{LinkDescription, LinkKind, LinkStats};
 
 /// The most frames that one call of [`Link::recv`] presents. Most links present fewer at once; those that pay for each call of the

@@ -14,12 +14,21 @@ const NEEDS: &str = "CAP_NET_RAW in the user namespace that owns this network na
 /// After how many receptions of nothing the socket is asked for an error that it keeps: the mapped ring does not show one.
 pub(crate) const IDLE_POLLS_PER_ERROR_CHECK: u32 = 4096;
 
+/// Whether a packet socket can be made.
+pub(crate) fn available() -> Result<(), OpenError> {
+    new_socket().map(drop)
+}
+
+/// Protocol zero: not hooked in anywhere, so that no frame of another interface comes before the bind.
+fn new_socket() -> Result<OwnedFd, OpenError> {
+    sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
+        .map_err(|source| OpenError::from_io("open a packet socket", NEEDS, source))
+}
+
 /// Makes a packet socket for `interface`, promiscuous and deaf to outgoing frames, that receives nothing before [`bind`].
 pub(crate) fn open(interface: &str) -> Result<(OwnedFd, u32), OpenError> {
     let index = sys::interface_index(interface)?;
-    // Protocol zero: not hooked in anywhere yet, so that no frame of another interface comes before the bind.
-    let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
-        .map_err(|source| OpenError::from_io("open a packet socket", NEEDS, source))?;
+    let fd = new_socket()?;
     option(fd.as_fd(), libc::PACKET_IGNORE_OUTGOING, &1i32, "ignore outgoing frames")?;
     let membership = libc::packet_mreq {
         mr_ifindex: index as i32,
@@ -34,8 +43,7 @@ pub(crate) fn open(interface: &str) -> Result<(OwnedFd, u32), OpenError> {
 
 /// Makes a packet socket that sends through the interface with that index, past the queueing discipline, and receives nothing.
 pub(crate) fn open_for_sending(index: u32) -> Result<OwnedFd, OpenError> {
-    let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
-        .map_err(|source| OpenError::from_io("open a packet socket", NEEDS, source))?;
+    let fd = new_socket()?;
     size_send_buffer(fd.as_fd())?;
     bypass_queueing(fd.as_fd())
         .map_err(|source| OpenError::from_io("bypass the queueing discipline", NEEDS, source))?;

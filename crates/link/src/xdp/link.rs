@@ -1,19 +1,15 @@
-//! One link: a queue of an interface.
+//! One link: some receive queues of an interface.
 
-use super::socket::Socket;
-use super::umem::{Sizes, Umem};
+use super::queue::Queue;
 use crate::bpf::Object;
 use crate::error::means_down;
 use crate::sys::{Interface, StateWatch};
-use crate::{BURST, Link, LinkDescription, LinkKind, LinkStats, RecvError, SendError};
-use arrayvec::ArrayVec;
+use crate::{Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError};
 use natrig_wire::Frame;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::ptr::NonNull;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-
-const ETHERNET_HEADER_LEN: usize = 14;
 
 /// An interface as all links through it see it.
 #[derive(Debug)]
@@ -21,176 +17,81 @@ pub(super) struct Port {
     pub(super) interface: Interface,
     /// Keeps the program attached.
     pub(super) _object: Object,
-    pub(super) mtu: usize,
 }
 
-/// A link over an AF_XDP socket; made by [`super::open`].
+/// A link over AF_XDP sockets; made by [`super::open`].
 #[derive(Debug)]
 pub struct XdpLink {
-    socket: Socket,
-    umem: Arc<Umem>,
+    /// Frames are sent through the first.
+    queues: Vec<Queue>,
+    /// The queue looked at last.
+    next: usize,
+    /// What to wait on when there are several queues.
+    any: Option<Epoll>,
     port: Arc<Port>,
-    /// Chunks of ours that are neither in a ring nor on their way.
-    free: Vec<u32>,
-    rx_slots: u32,
-    /// The longest frame that the interface lets out.
-    tx_len_max: usize,
-    stats: LinkStats,
+    slots: u32,
+    slot_bytes: u32,
     watch: StateWatch,
 }
 
 impl XdpLink {
-    pub(super) fn new(mut socket: Socket, umem: Arc<Umem>, port: Arc<Port>, chunks: &[u32], sizes: &Sizes) -> Self {
-        let (to_kernel, free) = chunks.split_at(sizes.rx_slots as usize);
-        for chunk in to_kernel {
-            socket.fill.push(umem.address_of(*chunk));
-        }
-        socket.fill.publish();
-        Self {
-            socket,
-            free: free.to_vec(),
-            rx_slots: sizes.rx_slots,
-            tx_len_max: (port.mtu + ETHERNET_HEADER_LEN).min(umem.chunk_bytes()),
-            umem,
-            port,
-            stats: LinkStats::default(),
-            watch: StateWatch::default(),
-        }
-    }
-
-    /// Takes back the chunks that the kernel has sent.
-    fn reap(&mut self) {
-        let Self { socket, umem, free, .. } = self;
-        let sent = socket.completion.peek(usize::MAX);
-        let count = sent.len();
-        free.extend(sent.map(|address| umem.chunk_of(address)));
-        socket.completion.release(count);
-    }
-
-    /// Puts a frame into the TX ring: where it lies, if that is a chunk of this UMEM, else in a copy. False if no chunk is free.
-    fn enqueue(&mut self, bytes: &[u8]) -> bool {
-        let Some(own) = self.free.pop() else { return false };
-        let in_place = self
-            .umem
-            .address_at(bytes.as_ptr())
-            .filter(|address| self.umem.exchange(self.umem.chunk_of(*address), own));
-        let addr = in_place.unwrap_or_else(|| {
-            let address = self.umem.address_of(own);
-            let chunk = self.umem.rest_of_chunk(address).cast::<u8>();
-            // SAFETY: the chunk is ours and free, so that `bytes` lies elsewhere; it is longer than `tx_len_max`, which the caller
-            // has held `bytes` against.
-            unsafe { chunk.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
-            address
-        });
-        self.socket.tx.push(libc::xdp_desc { addr, len: bytes.len() as u32, options: 0 });
-        true
-    }
-
-    /// Has the kernel send what is in the TX ring: in copy mode it does so within the call, some frames a call.
-    fn flush(&mut self) -> io::Result<()> {
-        let mut pending = self.socket.tx.pending();
-        while pending > 0 {
-            let outcome = self.socket.kick_tx();
-            let before = std::mem::replace(&mut pending, self.socket.tx.pending());
-            match outcome.as_ref().map_err(io::Error::raw_os_error) {
-                // The device has dropped the frame it was just given (kernel: `__xsk_generic_xmit`, NET_XMIT_DROP).
-                Err(Some(libc::EBUSY)) => {
-                    self.stats.tx_frames -= 1;
-                    self.stats.tx_refused += 1;
-                }
-                Ok(()) | Err(Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)) if pending < before => {}
-                // No progress: room for completions is what may lack, and what can be made.
-                Ok(()) | Err(Some(libc::EAGAIN | libc::ENOBUFS)) => {
-                    let free = self.free.len();
-                    self.reap();
-                    if self.free.len() == free {
-                        return Ok(());
-                    }
-                }
-                Err(Some(libc::EINTR)) => {}
-                Err(_) => return outcome,
+    /// `queues`: at least one.
+    pub(super) fn new(queues: Vec<Queue>, port: Arc<Port>, slots: u32, slot_bytes: u32) -> Result<Self, OpenError> {
+        let failed = |errno: nix::Error| OpenError::System { what: "wait on several sockets", source: errno.into() };
+        let any = if queues.len() > 1 {
+            let any = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+            for queue in &queues {
+                any.add(queue.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0)).map_err(failed)?;
             }
-        }
-        Ok(())
+            Some(any)
+        } else {
+            None
+        };
+        Ok(Self { queues, next: 0, any, port, slots, slot_bytes, watch: StateWatch::default() })
     }
 }
 
 impl Link for XdpLink {
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
-        let Self { socket, umem, stats, .. } = self;
-        let mut burst = ArrayVec::<Frame<'_>, BURST>::new();
-        let mut chunks = ArrayVec::<u32, BURST>::new();
-        for descriptor in socket.rx.peek(max.min(BURST)) {
-            chunks.push(umem.chunk_of(descriptor.addr));
-            // SAFETY: the kernel has handed the chunk over by the descriptor; it goes back through the FILL ring below, after the
-            // last use of `burst`. No two descriptors name the same chunk.
-            let buf = unsafe { umem.rest_of_chunk(descriptor.addr).as_mut() };
-            stats.rx_bytes += u64::from(descriptor.len);
-            burst.push(Frame::new(buf, descriptor.len as usize));
-        }
-        let count = burst.len();
-        if count > 0 {
-            stats.rx_frames += count as u64;
-            on_burst(&mut burst);
-            drop(burst);
-            socket.rx.release(count);
-            for chunk in chunks {
-                socket.fill.push(umem.address_of(umem.settle(chunk)));
+        for _ in 0..self.queues.len() {
+            self.next = (self.next + 1) % self.queues.len();
+            let count = self.queues[self.next].take(max, on_burst);
+            if count > 0 {
+                return Ok(count);
             }
-            socket.fill.publish();
-            if socket.fill.wants_wakeup() {
-                socket.kick_rx();
-            }
-            return Ok(count);
         }
-        drop(burst);
-        if socket.tx.pending() > 0 {
-            // What the device had no room for earlier. An error is told by the next transmission.
-            let _ = self.flush();
-        }
+        // What the device had no room for earlier. An error is told by the next transmission.
+        let _ = self.queues[0].flush();
         if self.watch.finds_down(&self.port.interface) { Err(RecvError::Down) } else { Ok(0) }
     }
 
     fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
-        if self.socket.tx.pending() > 0 {
-            self.flush().map_err(send_error)?;
-        }
-        self.reap();
-        let mut taken = 0;
-        for index in pick {
-            let bytes = frames[usize::from(*index)].bytes();
-            if !(ETHERNET_HEADER_LEN..=self.tx_len_max).contains(&bytes.len()) {
-                self.stats.tx_refused += 1;
-            } else if self.enqueue(bytes) {
-                self.stats.tx_frames += 1;
-                self.stats.tx_bytes += bytes.len() as u64;
-            } else {
-                break;
-            }
-            taken += 1;
-        }
-        self.socket.tx.publish();
-        match self.flush() {
-            Err(error) if taken == 0 => Err(send_error(error)),
-            // What was taken waits in the ring; the error is told by the next call.
-            _ => Ok(taken),
-        }
+        self.queues[0].put(frames, pick).map_err(send_error)
     }
 
     fn stats(&mut self) -> LinkStats {
-        LinkStats { rx_overflow: self.socket.rx_lost(), ..self.stats }
+        let mut sum = LinkStats::default();
+        for queue in &self.queues {
+            sum.rx_frames += queue.stats.rx_frames;
+            sum.rx_bytes += queue.stats.rx_bytes;
+            sum.rx_overflow += queue.rx_lost();
+            sum.tx_frames += queue.stats.tx_frames;
+            sum.tx_bytes += queue.stats.tx_bytes;
+            sum.tx_refused += queue.stats.tx_refused;
+        }
+        sum
     }
 
     fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
+        Some(self.any.as_ref().map_or_else(|| self.queues[0].as_fd(), |any| any.0.as_fd()))
     }
 
     fn describe(&self) -> LinkDescription {
         LinkDescription {
             kind: LinkKind::Xdp,
-            slots: self.rx_slots,
-            slot_bytes: self.umem.chunk_bytes() as u32,
-            notes: vec!["copy mode, need-wakeup, native XDP".to_owned()],
+            slots: self.slots,
+            slot_bytes: self.slot_bytes,
+            notes: vec![format!("{} receive queues, copy mode, need-wakeup, native XDP", self.queues.len())],
         }
     }
 }

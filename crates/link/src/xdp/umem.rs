@@ -1,7 +1,7 @@
 //! The memory that frames lie in, cut into chunks.
 //!
-//! Each chunk belongs to one link at a time, or to the kernel on behalf of one. A link that sends a frame from a chunk of another link
-//! keeps that chunk and leaves one of its own in exchange, noted in a table, so that chunks never travel back and each link has
+//! Each chunk belongs to one queue at a time, or to the kernel on behalf of one. A queue that sends a frame from a chunk of another
+//! keeps that chunk and leaves one of its own in exchange, noted in a table, so that chunks never travel back and each queue has
 //! always as many as it started with.
 
 use super::XdpOptions;
@@ -34,7 +34,7 @@ impl Sizes {
         Ok(Self { chunk_bytes, rx_slots: slots(options.rx_slots), tx_slots: slots(options.tx_slots) })
     }
 
-    pub(super) fn chunks_per_link(&self) -> usize {
+    pub(super) fn chunks_per_queue(&self) -> usize {
         (self.rx_slots + self.tx_slots) as usize
     }
 }
@@ -48,8 +48,8 @@ pub(super) struct Umem {
 }
 
 impl Umem {
-    pub(super) fn new(sizes: &Sizes, links: u32) -> Result<Self, OpenError> {
-        let chunks = links as usize * sizes.chunks_per_link();
+    pub(super) fn new(sizes: &Sizes, queues: u32) -> Result<Self, OpenError> {
+        let chunks = queues as usize * sizes.chunks_per_queue();
         let memory = Mapping::anonymous(chunks * sizes.chunk_bytes)
             .map_err(|source| OpenError::System { what: "map memory for frames", source })?;
         let exchanged = (0..chunks).map(|_| AtomicU32::new(NO_CHUNK)).collect();

@@ -6,7 +6,7 @@ use crate::property;
 use natrig_link::packet::{Fanout, FanoutBy, PacketLink, PacketOptions, Reception};
 use natrig_link::pnet::PnetLink;
 use natrig_link::wait::{self, Woken};
-use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, SendError};
+use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkKind, LinkStats, OpenError, RecvError, SendError};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -156,6 +156,7 @@ fn an_interface_that_is_not_there_is_named() {
     in_fresh_namespace("packet::an_interface_that_is_not_there_is_named", || {
         let error = PacketLink::open("nowhere", &PacketOptions::default()).unwrap_err();
         assert!(matches!(&error, OpenError::NoSuchInterface { interface } if interface == "nowhere"), "{error}");
+        natrig_link::available(LinkKind::Packet).unwrap();
         assert!(PnetLink::open("with\0nul").unwrap_err().to_string().contains("no such interface"));
     });
 }
