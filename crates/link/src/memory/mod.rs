@@ -21,7 +21,7 @@ pub struct MemoryLink {
 /// `frame_len_max` bytes.
 ///
 /// # Panics
-/// If the rings do not fit into the address space, or memory is out.
+/// If there is not that much memory.
 pub fn pair(slots: usize, frame_len_max: usize) -> (MemoryLink, MemoryLink) {
     let (a_tx, b_rx) = ring::new(slots, frame_len_max);
     let (b_tx, a_rx) = ring::new(slots, frame_len_max);

@@ -7,9 +7,9 @@
 //! the other's counter, which it refreshes only when the copy does not suffice.
 
 use crate::BURST;
+use crate::sys::Mapping;
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,36 +31,22 @@ struct Shared {
     head: Counter,
     /// Frames put by the producer.
     tail: Counter,
-    memory: NonNull<u8>,
-    layout: Layout,
+    memory: Mapping,
     slots: usize,
     stride: usize,
 }
-
-// SAFETY: `memory` is plain bytes owned by this struct; who may touch which slot is settled by `head` and `tail` (module text), and
-// there is one `Producer` and one `Consumer`, neither of which can be cloned.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
 
 impl Shared {
     /// The slot of the frame with running number `number`.
     #[inline]
     fn slot(&self, number: usize) -> NonNull<u8> {
         let index = number & (self.slots - 1);
-        // SAFETY: `index < slots`, and the allocation is `slots * stride` bytes long.
-        unsafe { self.memory.add(index * self.stride) }
+        // SAFETY: `index < slots`, and the mapping is `slots * stride` bytes long.
+        unsafe { self.memory.start().add(index * self.stride) }
     }
 
     fn capacity(&self) -> usize {
         self.stride - HEADER_LEN
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; the last owner is going.
-        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
     }
 }
 
@@ -69,13 +55,11 @@ pub(super) fn new(slots: usize, frame_len_max: usize) -> (Producer, Consumer) {
     let slots = slots.max(1).next_power_of_two();
     let stride = (frame_len_max.max(1) + HEADER_LEN).next_multiple_of(SLOT_ALIGN);
     let bytes = slots.saturating_mul(stride);
-    let Ok(layout) = Layout::from_size_align(bytes, SLOT_ALIGN) else {
-        panic!("a ring of {slots} slots of {stride} bytes does not fit into the address space");
+    let memory = match Mapping::anonymous(bytes) {
+        Ok(memory) => memory,
+        Err(error) => panic!("no memory for a ring of {slots} slots of {stride} bytes: {error}"),
     };
-    // SAFETY: the layout's size is at least one slot, so not zero.
-    let memory = unsafe { alloc_zeroed(layout) };
-    let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
-    let shared = Arc::new(Shared { head: Counter::default(), tail: Counter::default(), memory, layout, slots, stride });
+    let shared = Arc::new(Shared { head: Counter::default(), tail: Counter::default(), memory, slots, stride });
     let producer = Producer { shared: Arc::clone(&shared), tail: 0, head_seen: 0 };
     (producer, Consumer { shared, head: 0, tail_seen: 0 })
 }

@@ -84,9 +84,15 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of fresh memory, zeroed.
+    /// Maps `len` bytes of fresh memory, zeroed, in huge pages where the system gives some, and faulted in at once.
     pub(crate) fn anonymous(len: usize) -> io::Result<Self> {
-        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE, -1, 0)
+        let mapping = Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)?;
+        for advice in [libc::MADV_HUGEPAGE, libc::MADV_POPULATE_WRITE] {
+            // SAFETY: the range is the mapping just made. Both are wishes: where the kernel does not know them, pages are small, or
+            // come when they are first touched.
+            unsafe { libc::madvise(mapping.start.as_ptr().cast(), len, advice) };
+        }
+        Ok(mapping)
     }
 
     /// Maps `len` bytes of `fd` from `offset`, faulted in at once so that no page fault falls into a measurement.

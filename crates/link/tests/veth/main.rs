@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod killed;
 mod netns;
 mod packet;
 mod ring;
