@@ -35,9 +35,6 @@ pub enum SetupError {
 /// Rate at which mappings are made before a measurement, frames per second: safely below what any link here loses frames at.
 const PRELOAD_PPS: f64 = 100_000.0;
 
-/// Frames that the generator hands over at once, at most: enough to spread a system call, few enough to keep latency honest.
-const GENERATOR_BURST: usize = 64;
-
 /// How long mappings may have gone without all being used, in nanoseconds, before an experiment starts over: well below the shortest
 /// timer of any profile (30 s).
 const MAPPINGS_FRESH_NS: u64 = 10_000_000_000;
@@ -116,7 +113,8 @@ impl Experiment {
             flows: flows.clone(),
             sizes: sizes.clone(),
             endpoint: rig::endpoint(Port::Pods),
-            burst: GENERATOR_BURST,
+            burst: bench.links.generator_burst(),
+            refused: bench.links.refused(),
         })?;
         let at_server = Expectation::AtServer { sources: sources_expected(design, &scenario.topology), ttl: TTL_LEFT };
         let answers = scenario.traffic.direction == TrafficDirection::Both;
@@ -193,6 +191,7 @@ impl Experiment {
         }
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
+        rig::add_drop(&mut drops, Place::Node, "receive_ring_full", self.traffic.generator.counts().refused);
         Ok(Phase {
             end,
             sent: self.traffic.generator.counts().sent,

@@ -63,7 +63,7 @@ impl Served {
                 .run_in(namespace, || PacketLink::open(interface, &options))
                 .map_err(|source| LinkError::Enter { namespace, source })?
                 .map(|link| Box::new(link) as Box<dyn Link>)
-                .map_err(|source| LinkError::Open { namespace, interface, source })
+                .map_err(|source| LinkError::Open { namespace, interfaces: interface.to_owned(), source })
         };
         let links = LayerLinks {
             node_inside: open(Port::NodeInside)?,

@@ -49,7 +49,7 @@ pub(crate) struct Run {
     #[arg(long, value_delimiter = ',', value_parser = word::<Design>, value_name = "none,node,gateway,both")]
     pub(crate) design: Vec<Design>,
     /// What carries frames, instead of the scenario's
-    #[arg(long, value_parser = word::<LinkKind>, value_name = "auto|memory|packet|pnet")]
+    #[arg(long, value_parser = word::<LinkKind>, value_name = "auto|memory|ring|xdp|packet|pnet")]
     pub(crate) link: Option<LinkKind>,
     /// Rounds, instead of the scenario's
     #[arg(long)]

@@ -19,6 +19,16 @@ pub struct Endpoint {
     pub peer: MacAddr,
 }
 
+/// What becomes of frames that the link does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// They are sent later, and their lag shows it: the way into a device that this machine's own kernel is slow to open.
+    Wait,
+    /// They are lost, and counted in [`GeneratorCounts::refused`]: the link's ring is the next device's receive ring, and a sender
+    /// that waited for room in it would not be open loop.
+    Lose,
+}
+
 /// What a generator is made from.
 #[derive(Debug, Clone)]
 pub struct GeneratorConfig {
@@ -30,15 +40,19 @@ pub struct GeneratorConfig {
     pub endpoint: Endpoint,
     /// Most frames handed to the link at once (1..=256). Small bursts keep the generator's own share of the latency small.
     pub burst: usize,
+    /// What becomes of frames that the link does not take.
+    pub refused: Refused,
 }
 
 /// What a trial's generator did.
 #[derive(Debug, Clone)]
 pub struct GeneratorCounts {
-    /// Frames that the link took.
+    /// Frames that left: taken by the link, or lost at it.
     pub sent: u64,
     /// Their bytes, without FCS.
     pub sent_bytes: u64,
+    /// Of these, frames that the link did not take and that are lost.
+    pub refused: u64,
     /// Calls in which the link took fewer frames than were due.
     pub refused_calls: u64,
     /// Actual minus intended send time of every frame, in nanoseconds.
@@ -50,7 +64,7 @@ pub struct GeneratorCounts {
 pub enum SendProgress {
     /// More frames are due, now or later.
     Sending,
-    /// The link has taken the last frame of the schedule.
+    /// The last frame of the schedule has left.
     Finished,
 }
 
@@ -150,11 +164,16 @@ impl Generator {
             frames.push(Frame::new(slot, len));
         }
         let taken = link.send(&frames, &ALL[..frames.len()])?;
-        for (intended_ns, frame) in self.due.drain(..taken).zip(&frames) {
+        let left = match self.config.refused {
+            Refused::Wait => taken,
+            Refused::Lose => frames.len(),
+        };
+        for (intended_ns, frame) in self.due.drain(..left).zip(&frames) {
             self.counts.lag_ns.saturating_record((now_ns - intended_ns).max(1));
             self.counts.sent_bytes += frame.len() as u64;
         }
-        self.counts.sent += taken as u64;
+        self.counts.sent += left as u64;
+        self.counts.refused += (left - taken) as u64;
         self.counts.refused_calls += u64::from(taken < frames.len());
         Ok(())
     }
@@ -173,11 +192,11 @@ pub(crate) static ALL: [u16; BURST_MAX] = {
 
 impl GeneratorCounts {
     fn new() -> Self {
-        Self { sent: 0, sent_bytes: 0, refused_calls: 0, lag_ns: crate::receiver::histogram() }
+        Self { sent: 0, sent_bytes: 0, refused: 0, refused_calls: 0, lag_ns: crate::receiver::histogram() }
     }
 
     fn reset(&mut self) {
-        (self.sent, self.sent_bytes, self.refused_calls) = (0, 0, 0);
+        (self.sent, self.sent_bytes, self.refused, self.refused_calls) = (0, 0, 0, 0);
         self.lag_ns.reset();
     }
 }

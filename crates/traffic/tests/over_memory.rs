@@ -9,7 +9,7 @@ use natrig_link::Link;
 use natrig_link::memory::{MemoryLink, pair};
 use natrig_traffic::{
     Arrivals, Endpoint, Expectation, FlowSet, FlowSpec, FrameSizes, Generator, GeneratorConfig, Receiver, Reflector,
-    Schedule, SendProgress, TTL, tcp,
+    Refused, Schedule, SendProgress, TTL, tcp,
 };
 use natrig_wire::MacAddr;
 
@@ -43,9 +43,9 @@ struct Bench {
     servers: MemoryLink,
 }
 
-fn bench(flow_count: u32, sizes: FrameSizes, answers: bool, slots: usize) -> Bench {
+fn bench(flow_count: u32, sizes: FrameSizes, answers: bool, slots: usize, refused: Refused) -> Bench {
     let flows = flows(flow_count);
-    let config = GeneratorConfig { flows: flows.clone(), sizes: sizes.clone(), endpoint: POD, burst: 64 };
+    let config = GeneratorConfig { flows: flows.clone(), sizes: sizes.clone(), endpoint: POD, burst: 64, refused };
     let expectation = Expectation::AtServer { sources: None, ttl: TTL };
     let receiver = Receiver::new(flows.clone(), sizes.clone(), expectation);
     let (pods, servers) = pair(slots, 1514);
@@ -87,7 +87,7 @@ impl Bench {
 #[test]
 fn every_frame_of_every_size_arrives_and_is_answered() {
     for sizes in [FrameSizes::cycle(&[64]).unwrap(), FrameSizes::imix(), FrameSizes::cycle(&[1518]).unwrap()] {
-        let mut bench = bench(100, sizes, true, 1024);
+        let mut bench = bench(100, sizes, true, 1024, Refused::Wait);
         bench.run(Schedule::new(Arrivals::Poisson, 1e6, 5_000_000, 3));
         let sent = bench.generator.counts();
         let there = bench.reflector.receiver().counts();
@@ -103,7 +103,7 @@ fn every_frame_of_every_size_arrives_and_is_answered() {
 
 #[test]
 fn one_frame_per_flow_teaches_all_bindings() {
-    let mut bench = bench(1000, FrameSizes::cycle(&[64]).unwrap(), false, 1024);
+    let mut bench = bench(1000, FrameSizes::cycle(&[64]).unwrap(), false, 1024, Refused::Wait);
     bench.run(Schedule::count(1000, 1e6));
     assert_eq!(bench.reflector.receiver().bindings_learned(), 1000);
     assert_eq!(bench.generator.counts().sent, 1000);
@@ -112,7 +112,7 @@ fn one_frame_per_flow_teaches_all_bindings() {
 /// A full link refuses: the generator keeps the frame, and its lag shows in the histograms.
 #[test]
 fn a_full_link_delays_but_loses_nothing() {
-    let mut bench = bench(10, FrameSizes::cycle(&[64]).unwrap(), false, 8);
+    let mut bench = bench(10, FrameSizes::cycle(&[64]).unwrap(), false, 8, Refused::Wait);
     bench.run(Schedule::new(Arrivals::Constant, 1e8, 1_000_000, 0));
     let counts = bench.generator.counts();
     assert_eq!(counts.sent, 100_000);
@@ -123,6 +123,17 @@ fn a_full_link_delays_but_loses_nothing() {
         latency.intended_ns.max() > 10 * latency.sent_ns.max(),
         "waiting before sending counts from the intended time"
     );
+}
+
+/// Where the link is the next device's receive ring, what does not fit is lost there, and counted: sent = received + refused.
+#[test]
+fn a_full_ring_loses_frames_and_delays_none() {
+    let mut bench = bench(10, FrameSizes::cycle(&[64]).unwrap(), false, 8, Refused::Lose);
+    bench.run(Schedule::new(Arrivals::Constant, 1e8, 1_000_000, 0));
+    let counts = bench.generator.counts();
+    let received = bench.reflector.receiver().counts().received;
+    assert_eq!((counts.sent, received + counts.refused), (100_000, 100_000));
+    assert!(counts.refused > 0 && received > 0);
 }
 
 #[test]

@@ -4,7 +4,11 @@ use natrig_lab::lease::Lease;
 use natrig_lab::topology::Port;
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::pnet::PnetLink;
-use natrig_link::{BURST_MAX, Link, LinkDescription, LinkStats, OpenError, RecvError, memory};
+use natrig_link::ring::{self, RingOptions};
+use natrig_link::xdp::{self, XdpOptions};
+use natrig_link::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, memory};
+
+use natrig_traffic::Refused;
 
 use super::{LayerLinks, TesterLinks};
 use crate::result::{Dropped, Place};
@@ -12,6 +16,10 @@ use crate::result::{Dropped, Place};
 /// How to open a link to an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenLink {
+    /// Rings in mapped BPF arrays, sent as live frames.
+    Ring,
+    /// AF_XDP sockets.
+    Xdp,
     /// AF_PACKET with a mapped ring.
     Packet,
     /// pnet's datalink channel.
@@ -30,12 +38,12 @@ pub enum LinkError {
         source: natrig_lab::lease::EnterError,
     },
     /// The link cannot be opened there.
-    #[error("failed to open {interface} in namespace {namespace}: {source}")]
+    #[error("failed to open {interfaces} in namespace {namespace}: {source}")]
     Open {
         /// Where.
         namespace: &'static str,
-        /// Which interface.
-        interface: &'static str,
+        /// Which interfaces.
+        interfaces: String,
         /// Why.
         source: OpenError,
     },
@@ -71,27 +79,32 @@ impl Links {
         }
     }
 
-    /// A link to each of the six veth ends of a world.
+    /// A link to each of the six veth ends of a world. The two ends of a box are opened together: where the kind allows, they share
+    /// the memory that frames lie in.
     ///
     /// # Errors
     /// [`LinkError`].
     pub(crate) fn open(lease: &Lease, how: OpenLink, slots: u32, frame_len_max: usize) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
-        let open = |port: Port| -> Result<Box<dyn Link>, LinkError> {
-            let (namespace, interface) = (port.namespace(), port.interface());
+        let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
             lease
-                .run_in(namespace, || open_link(how, interface, slots, frame_len_max))
+                .run_in(namespace, || open_links(how, interfaces, slots, frame_len_max))
                 .map_err(|source| LinkError::Enter { namespace, source })?
-                .map_err(|source| LinkError::Open { namespace, interface, source })
+                .map_err(|source| LinkError::Open { namespace, interfaces: interfaces.join(" and "), source })
         };
+        let single = |port: Port| -> Result<Box<dyn Link>, LinkError> {
+            let [link] = exactly(open(port.namespace(), &[port.interface()])?);
+            Ok(link)
+        };
+        let double = |inside: Port, outside: Port| -> Result<[Box<dyn Link>; 2], LinkError> {
+            Ok(exactly(open(inside.namespace(), &[inside.interface(), outside.interface()])?))
+        };
+        // From the inside out: frames sent to an end that is not open yet would be lost.
+        let [node_inside, node_outside] = double(Port::NodeInside, Port::NodeOutside)?;
+        let [gateway_inside, gateway_outside] = double(Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
-            tester: TesterLinks { pods: open(Port::Pods)?, internet: open(Port::Internet)? },
-            layers: LayerLinks {
-                node_inside: open(Port::NodeInside)?,
-                node_outside: open(Port::NodeOutside)?,
-                gateway_inside: open(Port::GatewayInside)?,
-                gateway_outside: open(Port::GatewayOutside)?,
-            },
+            tester: TesterLinks { pods: single(Port::Pods)?, internet: single(Port::Internet)? },
+            layers: LayerLinks { node_inside, node_outside, gateway_inside, gateway_outside },
             frame_len_max,
         })
     }
@@ -104,6 +117,25 @@ impl Links {
     /// What carries frames at the pods' end; the others are alike.
     pub(crate) fn describe(&self) -> LinkDescription {
         self.tester.pods.describe()
+    }
+
+    /// Frames that the generator should hand over at once, at most: enough to spread what a call costs, few enough to keep latency
+    /// honest.
+    pub(crate) fn generator_burst(&self) -> usize {
+        match self.describe().kind {
+            LinkKind::Ring => 1024,
+            LinkKind::Memory | LinkKind::Xdp => 256,
+            LinkKind::Packet => 64,
+            LinkKind::Pnet => 1,
+        }
+    }
+
+    /// What becomes of generated frames that the link does not take: in memory its ring is the node's receive ring.
+    pub(crate) fn refused(&self) -> Refused {
+        match self.describe().kind {
+            LinkKind::Memory => Refused::Lose,
+            LinkKind::Ring | LinkKind::Xdp | LinkKind::Packet | LinkKind::Pnet => Refused::Wait,
+        }
     }
 
     /// Throws away what still lies in the receive rings, until `quiet_polls` rounds in a row found nothing.
@@ -168,12 +200,37 @@ pub(crate) fn add_drop(drops: &mut Vec<Dropped>, place: Place, reason: &str, fra
     }
 }
 
-fn open_link(how: OpenLink, interface: &str, slots: u32, frame_len_max: usize) -> Result<Box<dyn Link>, OpenError> {
+/// One link for each of `interfaces`, in the namespace that the calling thread is in.
+fn open_links(
+    how: OpenLink,
+    interfaces: &[&str],
+    slots: u32,
+    frame_len_max: usize,
+) -> Result<Vec<Box<dyn Link>>, OpenError> {
+    let slots = slots as usize;
     match how {
-        OpenLink::Packet => {
-            let options = PacketOptions { frame_len_max, rx_slots: slots as usize, complete_checksums: false };
-            PacketLink::open(interface, &options).map(|link| Box::new(link) as Box<dyn Link>)
+        OpenLink::Ring => {
+            let options = RingOptions { frame_len_max, rx_slots: slots, ..RingOptions::default() };
+            Ok(ring::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
-        OpenLink::Pnet => PnetLink::open(interface).map(|link| Box::new(link) as Box<dyn Link>),
+        OpenLink::Xdp => {
+            let options = XdpOptions { frame_len_max, rx_slots: slots, ..XdpOptions::default() };
+            Ok(xdp::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
+        }
+        OpenLink::Packet => {
+            let options = PacketOptions { frame_len_max, rx_slots: slots, ..PacketOptions::default() };
+            interfaces.iter().map(|interface| PacketLink::open(interface, &options).map(boxed)).collect()
+        }
+        OpenLink::Pnet => interfaces.iter().map(|interface| PnetLink::open(interface).map(boxed)).collect(),
     }
+}
+
+fn boxed<L: Link + 'static>(link: L) -> Box<dyn Link> {
+    Box::new(link)
+}
+
+/// The worlds that are measured in have one queue an interface, so there is one link for each.
+fn exactly<const N: usize>(links: Vec<Box<dyn Link>>) -> [Box<dyn Link>; N] {
+    let count = links.len();
+    links.try_into().unwrap_or_else(|_| unreachable!("{count} links for {N} interfaces"))
 }

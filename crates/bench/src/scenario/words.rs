@@ -109,6 +109,10 @@ words! {
         Auto = "auto",
         /// Rings in memory: no kernel, no privilege.
         Memory = "memory",
+        /// Rings in mapped BPF arrays on veths, sent as live frames.
+        Ring = "ring",
+        /// AF_XDP sockets on veths.
+        Xdp = "xdp",
         /// AF_PACKET on veths, in batches.
         Packet = "packet",
         /// The pnet library on veths, a frame at a time: the portable baseline.

@@ -145,13 +145,15 @@ struct Attempt {
     rate_pps: f64,
     lossy: u32,
     limited: u32,
+    /// The smallest share lost in any of those.
+    limited_loss_ratio: f64,
     forwarded_pps: f64,
     achieved_pps: f64,
 }
 
 impl Attempt {
     const fn new(rate_pps: f64) -> Self {
-        Self { rate_pps, lossy: 0, limited: 0, forwarded_pps: 0.0, achieved_pps: 0.0 }
+        Self { rate_pps, lossy: 0, limited: 0, limited_loss_ratio: 1.0, forwarded_pps: 0.0, achieved_pps: 0.0 }
     }
 }
 
@@ -230,6 +232,8 @@ impl NdrSearch {
             Validity::GeneratorLimited => {
                 // A stall makes the generator late too: it gets as many chances as the system.
                 attempt.limited += 1;
+                attempt.limited_loss_ratio = attempt.limited_loss_ratio.min(loss_ratio);
+                attempt.forwarded_pps = attempt.forwarded_pps.max(outcome.achieved_pps * (1.0 - loss_ratio));
                 if attempt.limited >= self.config.attempts {
                     self.out_of_reach();
                 }
@@ -267,7 +271,14 @@ impl NdrSearch {
     fn out_of_reach(&mut self) {
         // Whatever the generator claims, the rate it was just asked for was too high.
         let just_below = self.attempt.rate_pps * (-self.log_width).exp();
-        self.ceiling_pps = Some(self.attempt.achieved_pps.min(just_below));
+        let held_pps = self.attempt.achieved_pps.min(just_below);
+        let overloaded = self.attempt.limited_loss_ratio > self.config.plain_loss_ratio;
+        if overloaded && self.lower_pps.is_none_or(|lower| held_pps > lower) {
+            // Too fast for the generator, and what it did send was too fast for the system: an upper bound all the same.
+            self.attempt.rate_pps = held_pps;
+            return self.failed();
+        }
+        self.ceiling_pps = Some(held_pps);
         self.attempt = Attempt::new(self.choose());
     }
 

@@ -16,7 +16,7 @@ pub(crate) fn report(args: &Report) -> Outcome {
     for path in &args.results {
         let result = read(path)?;
         print(&match args.format {
-            Format::Terminal => terminal::render(&result, &options),
+            Format::Terminal => terminal::render(&result, options),
             Format::Markdown => markdown::render(&result),
         })?;
     }

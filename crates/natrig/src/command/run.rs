@@ -112,7 +112,7 @@ fn show(result: &RunResult, out: &Path, json: bool) -> Result<(), Failure> {
         return print(&format!("{text}\n"));
     }
     let options = terminal::Options { color: io::stdout().is_terminal(), width: 100 };
-    print(&terminal::render(result, &options))?;
+    print(&terminal::render(result, options))?;
     eprintln!("\nresult: {}", out.join("result.json").display());
     Ok(())
 }
@@ -161,6 +161,8 @@ fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
     };
     match kind {
         LinkKind::Memory => Ok(Carrier::Memory),
+        LinkKind::Ring => veth(OpenLink::Ring),
+        LinkKind::Xdp => veth(OpenLink::Xdp),
         LinkKind::Packet => veth(OpenLink::Packet),
         LinkKind::Pnet => veth(OpenLink::Pnet),
         LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Carrier::Memory),
