@@ -27,6 +27,35 @@ impl Error {
     }
 }
 
+/// So many a second, and then no more until the next second.
+#[derive(Debug)]
+pub(crate) struct TokenBucket {
+    per_second: u32,
+    tokens: u32,
+    second: u64,
+}
+
+impl TokenBucket {
+    /// Zero: no limit.
+    pub(crate) const fn new(per_second: u32) -> Self {
+        Self { per_second, tokens: 0, second: u64::MAX }
+    }
+
+    pub(crate) const fn take(&mut self, now_ns: u64) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
+        let second = now_ns / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            self.tokens = self.per_second;
+        }
+        let some = self.tokens > 0;
+        self.tokens -= some as u32;
+        some
+    }
+}
+
 /// True if an ICMP error may be sent about this packet (RFC 1812 §4.3.2.7).
 pub(crate) fn may_be_answered(frame: &[u8], packet: &Packet) -> bool {
     let is_error = packet.protocol == ICMP && frame.get(packet.l4).is_none_or(|kind| icmpv4::is_error(*kind));

@@ -73,6 +73,9 @@ impl Summary {
 }
 
 impl FreePorts {
+    /// Bytes.
+    pub(crate) const MEMORY: usize = size_of::<Self>() + 8 * 1024;
+
     /// None free.
     pub(crate) fn empty() -> Self {
         Self { bits: Box::new([0; 1024]), even: Summary::default(), odd: Summary::default(), free: 0 }

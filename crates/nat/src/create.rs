@@ -7,7 +7,7 @@ use crate::sources::SourceRefusal;
 use crate::table::slot_of;
 use crate::tcp::{self, State, bits};
 use crate::wheel::before;
-use crate::{DropReason, Nat};
+use crate::{Direction, DropReason, Nat};
 use core::net::Ipv4Addr;
 use rand::RngExt;
 
@@ -53,6 +53,29 @@ impl Nat {
     fn live_mapping(&mut self, protocol: u8, inside: (u32, u16), remote: u32) -> Option<u32> {
         let index = self.table.find_inside(protocol, inside, remote)?;
         Some(index)
+    }
+
+    /// State of a flow that begins outside and is not translated: a session whose outside end is its inside end.
+    pub(crate) fn follow_direct(&mut self, flow: &Flow) -> Result<(), DropReason> {
+        let hash = self.table.inbound_hash(flow.protocol, flow.addrs, flow.ports);
+        let found = self.table.find_inbound(hash, flow.protocol, flow.addrs, flow.ports);
+        if let Some(index) = found {
+            if !self.is_dead(index) {
+                self.follow(index, Direction::Inbound, flow);
+                return Ok(());
+            }
+            self.end_early(index, false);
+            self.counters.expired += 1;
+        }
+        self.make_room()?;
+        let (remote, inside) = (flow.source(), flow.destination());
+        let mut session = Session::new(flow.protocol, inside, remote, inside);
+        session.state = first_state(flow);
+        session.flags = flag::FROM_OUTSIDE;
+        session.expires = self.now.wrapping_add(self.timeouts[session.state as usize]);
+        self.table.link_direct(session).ok_or(DropReason::TableFull)?;
+        self.counters.live = u64::from(self.table.slab.live());
+        Ok(())
     }
 
     fn account(&mut self, session: &Session, new_port: bool) {

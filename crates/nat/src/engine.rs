@@ -5,7 +5,7 @@
 
 use crate::index::NONE;
 use crate::packet::{Head, read_head, rewrite_head};
-use crate::session::{UDP, flag};
+use crate::session::{TCP, UDP, flag};
 use crate::tcp::bits;
 use crate::wheel::before;
 use crate::{Direction, Nat, Verdict};
@@ -20,6 +20,7 @@ impl Nat {
     /// alone.
     pub fn translate_burst(&mut self, dir: Direction, frames: &mut [Frame<'_>], verdicts: &mut [Verdict], now_ns: u64) {
         self.begin_burst(now_ns);
+        self.police(frames, verdicts);
         for (frames, verdicts) in frames.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
             match dir {
                 Direction::Outbound => self.batch::<true>(frames, verdicts),
@@ -90,11 +91,16 @@ impl Nat {
         let counter = if OUT { &mut session.packets_out } else { &mut session.packets_in };
         *counter = counter.wrapping_add(1);
         let session = *session;
-        if session.protocol == UDP {
-            rewrite_head::<OUT>(frame.bytes_mut(), &session, UDP)
+        let bytes = frame.bytes_mut();
+        let rewritten = if session.protocol == UDP {
+            rewrite_head::<OUT>(bytes, &session, UDP)
         } else {
-            rewrite_head::<OUT>(frame.bytes_mut(), &session, session.protocol)
+            rewrite_head::<OUT>(bytes, &session, TCP)
         };
+        debug_assert!(rewritten);
+        if OUT && self.idents.is_some() {
+            self.renew_ident_of(bytes, head);
+        }
         if OUT {
             self.counters.translated_out += 1;
         } else {

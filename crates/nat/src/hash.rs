@@ -45,6 +45,12 @@ impl KeyedHash {
         let wide = u128::from(a.wrapping_add(b)) * u128::from(self.mix);
         (wide >> 64) as u64 ^ wide as u64
     }
+
+    /// Spreads addresses over the counters of identifications.
+    #[inline(always)]
+    pub(crate) const fn spread(&self, addr: u32) -> usize {
+        (self.mix.wrapping_mul(addr as u64) >> 54) as usize
+    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Nat {
         kind: u8,
         outer_dst: u32,
     ) -> Result<(Quote, Rewrite), DropReason> {
-        if !self.icmp_rules().errors.contains(&kind) {
+        if !self.config.behaviour.icmp_rules.errors.contains(&kind) {
             return Err(DropReason::IcmpType);
         }
         let quote = Quote::read(frame, packet, false)?;
@@ -125,7 +125,7 @@ impl Nat {
                 None => return Err(DropReason::IcmpNoMapping),
             },
         };
-        if !self.icmp_rules().errors.contains(&kind) {
+        if !self.config.behaviour.icmp_rules.errors.contains(&kind) {
             return Err(DropReason::IcmpType);
         }
         if self.address_number(packet.dst).is_some() {
@@ -133,6 +133,7 @@ impl Nat {
         }
         let outside = (rewrite.addrs >> 32) as u32;
         rewrite_error(frame.bytes_mut(), packet, &quote, &rewrite, (outside, packet.dst));
+        self.renew_ident(frame.bytes_mut(), packet);
         decrement_ttl(frame.bytes_mut());
         self.counters.icmp_errors += 1;
         self.counters.translated_out += 1;
@@ -162,7 +163,7 @@ impl Nat {
     ) -> Result<Verdict, DropReason> {
         let inbound = Flow { addrs: there.addrs, ports: there.ports, ..quote.flow };
         let back = self.find_inbound_rewrite(&inbound).map_err(|_| DropReason::IcmpNoMapping)?;
-        if !self.icmp_rules().errors.contains(&kind) {
+        if !self.config.behaviour.icmp_rules.errors.contains(&kind) {
             return Err(DropReason::IcmpType);
         }
         let (outside, inside) = ((there.addrs >> 32) as u32, back.rewrite.addrs as u32);

@@ -1,14 +1,19 @@
 //! Packets from outside that the ordinary path leaves alone.
 
 use crate::behaviour::{Dependence, DirectInbound, IdleExpiry, Overload, UnsolicitedSyn};
+use crate::held::Wait;
 use crate::outbound::Flow;
 use crate::packet::{Packet, Rewrite, decrement_ttl};
 use crate::session::{ICMP, TCP, addrs, flag, ports};
 use crate::table::slot_of;
 use crate::tcp::bits;
+use crate::time::ticks;
 use crate::{Direction, DropReason, Nat, Verdict};
 use core::net::Ipv4Addr;
 use natrig_wire::{Frame, icmpv4};
+
+/// RFC 5382 REQ-4.
+const UNSOLICITED_SYN_S: u32 = 6;
 
 /// How an inbound packet is rewritten, and whose it is.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +31,14 @@ impl Nat {
             return self.inbound_direct(frame, packet);
         }
         if packet.is_fragment() {
-            return Err(DropReason::Fragment);
+            self.fragment(Direction::Inbound, frame, packet)
+        } else {
+            self.inbound_whole(frame, packet)
         }
+    }
+
+    /// A packet to an outside address that has its transport header.
+    pub(crate) fn inbound_whole(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
         if packet.protocol == ICMP {
             return self.inbound_icmp(frame, packet);
         }
@@ -52,7 +63,27 @@ impl Nat {
         if !routed {
             return Err(DropReason::NotRouted);
         }
+        if rules.track_direct {
+            self.track_direct(frame.bytes(), packet)?;
+        }
         Ok(self.pass(frame))
+    }
+
+    /// Remembers a flow that begins outside and is not translated, so that its replies are not translated either.
+    fn track_direct(&mut self, frame: &[u8], packet: &Packet) -> Result<(), DropReason> {
+        let link_local = self.config.behaviour.policy.translate_link_local;
+        let answered_untranslated = self.config.policy.passes_from(Ipv4Addr::from_bits(packet.src), link_local);
+        if packet.is_fragment() || answered_untranslated || !crate::nat::is_translatable(packet.protocol) {
+            return Ok(());
+        }
+        let flow = if packet.protocol != ICMP {
+            Flow::of_transport(frame, packet)?
+        } else if self.check_icmp(frame, packet)? == icmpv4::kind::ECHO {
+            Flow::of_query(frame, packet, false)
+        } else {
+            return Ok(());
+        };
+        self.follow_direct(&flow)
     }
 
     fn inbound_icmp(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
@@ -61,12 +92,12 @@ impl Nat {
             return self.inbound_icmp_error(frame, packet, kind);
         }
         if kind == icmpv4::kind::ECHO {
-            let answers = self.icmp_rules().answer_echo;
-            return if answers { Ok(self.answer_echo(frame, packet)) } else { Err(DropReason::ForHost) };
+            return self.answer_echo(frame, packet);
         }
         // Replies are numbered behind their queries, but echo's, which is 0 to 8.
         let query = if kind == icmpv4::kind::ECHO_REPLY { icmpv4::kind::ECHO } else { kind.wrapping_sub(1) };
-        if !self.config.behaviour.icmp.translate || !self.icmp_rules().queries.contains(&query) {
+        let rules = &self.config.behaviour;
+        if !rules.icmp.translate || !rules.icmp_rules.queries.contains(&query) {
             return Err(DropReason::IcmpType);
         }
         let flow = Flow::of_query(frame.bytes(), packet, false);
@@ -161,7 +192,8 @@ impl Nat {
         }
         if flow.is_syn() {
             return match self.config.behaviour.tcp_rules.unsolicited_syn {
-                UnsolicitedSyn::Drop | UnsolicitedSyn::Wait => Err(DropReason::UnsolicitedSyn),
+                UnsolicitedSyn::Drop => Err(DropReason::UnsolicitedSyn),
+                UnsolicitedSyn::Wait => self.hold_syn(frame, packet, flow),
                 UnsolicitedSyn::Reset => Ok(self.answer_reset(frame, packet, DropReason::UnsolicitedSyn)),
             };
         }
@@ -169,5 +201,20 @@ impl Nat {
             return Ok(self.answer_reset(frame, packet, DropReason::IdleExpired));
         }
         Err(reason)
+    }
+
+    /// RFC 5382 REQ-4: no answer for 6 s, in which a SYN from inside may cross it.
+    fn hold_syn(&mut self, frame: &Frame<'_>, packet: &Packet, flow: &Flow) -> Result<Verdict, DropReason> {
+        let wait = Wait::Syn(self.table.inbound_hash(TCP, flow.addrs, flow.ports));
+        // Sent again, it waits no second time.
+        let again = self.held.has_syns() && self.held.waits(wait);
+        let bytes = &frame.bytes()[..packet.end()];
+        let deadline = self.now.wrapping_add(ticks(UNSOLICITED_SYN_S));
+        let copy = |slot: &mut [u8]| slot.copy_from_slice(bytes);
+        if packet.is_fragment() || again || !self.held.push(Direction::Inbound, wait, deadline, bytes.len(), copy) {
+            return Err(DropReason::UnsolicitedSyn);
+        }
+        self.counters.held += 1;
+        Ok(Verdict::Hold)
     }
 }

@@ -8,9 +8,8 @@
 pub(crate) const NONE: u32 = u32::MAX;
 
 const SLOTS: usize = 12;
-/// Of 16 slots' worth of entries at capacity, how many buckets are provided for: 10.2 of 12 slots used when full.
-const LOAD_NUM: usize = 85;
-const LOAD_DEN: usize = 100;
+/// Per cent of the slots that are used when the index is as full as it may be: 10.2 of 12.
+const LOAD_PERCENT: usize = 85;
 
 const LOW_BITS_8: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS_8: u64 = 0x8080_8080_8080_8080;
@@ -84,7 +83,7 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        let buckets = (capacity * LOAD_DEN).div_ceil(SLOTS * LOAD_NUM).max(2);
+        let buckets = (capacity * 100).div_ceil(SLOTS * LOAD_PERCENT).max(2);
         Self { buckets: vec![EMPTY; buckets].into_boxed_slice() }
     }
 
@@ -95,7 +94,7 @@ impl Index {
 
     #[inline(always)]
     fn home(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.buckets.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
     #[inline(always)]

@@ -1,11 +1,13 @@
 //! Packets from inside that the ordinary path leaves alone.
 
 use crate::behaviour::{Hairpin, IdleExpiry, Midstream};
+use crate::held::Wait;
 use crate::packet::{Head, Packet, Rewrite, decrement_ttl, query_ports, u16_at};
 use crate::policy::Decision;
-use crate::session::{ICMP, TCP, flag};
+use crate::session::{ICMP, Session, TCP, flag};
 use crate::table::slot_of;
 use crate::tcp::{self, bits};
+use crate::wheel::before;
 use crate::{Direction, DropReason, Nat, Verdict};
 use core::net::Ipv4Addr;
 use natrig_wire::{Frame, icmpv4};
@@ -64,9 +66,18 @@ impl Flow {
 impl Nat {
     /// A packet from inside. `Err` leaves the frame as it was.
     pub(crate) fn outbound(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
-        if packet.is_fragment() {
-            return Err(DropReason::Fragment);
+        if !packet.is_fragment() {
+            return self.outbound_whole(frame, packet);
         }
+        match self.decide(packet.src, packet.dst) {
+            Decision::Pass(_) => Ok(self.pass(frame)),
+            Decision::Drop(_) => Err(DropReason::Policy),
+            Decision::Translate(_) | Decision::TranslateTo(..) => self.fragment(Direction::Outbound, frame, packet),
+        }
+    }
+
+    /// A packet that has its transport header.
+    pub(crate) fn outbound_whole(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
         if packet.protocol == ICMP {
             return self.outbound_icmp(frame, packet);
         }
@@ -84,14 +95,15 @@ impl Nat {
         }
         let own = self.address_number(packet.dst).is_some() || self.is_router(packet.dst);
         if kind == icmpv4::kind::ECHO && own {
-            let answers = self.icmp_rules().answer_echo;
-            return if answers { Ok(self.answer_echo(frame, packet)) } else { Err(DropReason::ForHost) };
+            return self.answer_echo(frame, packet);
         }
-        let translated = self.config.behaviour.icmp.translate && self.icmp_rules().queries.contains(&kind);
+        let rules = &self.config.behaviour;
+        let translated = rules.icmp.translate && rules.icmp_rules.queries.contains(&kind);
         if !translated {
             return match self.decide(packet.src, packet.dst) {
                 Decision::Pass(_) => Ok(self.pass(frame)),
-                _ => Err(DropReason::IcmpType),
+                Decision::Drop(_) => Err(DropReason::Policy),
+                Decision::Translate(_) | Decision::TranslateTo(..) => Err(DropReason::IcmpType),
             };
         }
         let flow = Flow::of_query(frame.bytes(), packet, true);
@@ -134,10 +146,11 @@ impl Nat {
         if self.address_number(packet.dst).is_some() && self.config.behaviour.hairpin == Hairpin::Drop {
             return Err(DropReason::Hairpin);
         }
-        if flow.protocol == TCP && !flow.is_syn() {
-            if let Some(verdict) = self.outbound_midstream(frame, packet, flow) {
-                return Ok(verdict);
-            }
+        if flow.protocol == TCP
+            && !flow.is_syn()
+            && let Some(verdict) = self.outbound_midstream(frame, packet, flow)
+        {
+            return Ok(verdict);
         }
         let index = self.create(flow, hash, own_address)?;
         self.use_outbound(frame, packet, flow, index)
@@ -161,6 +174,7 @@ impl Nat {
                     crate::session::ports(outside.1, flow.destination().1),
                 );
                 Rewrite::between((flow.addrs, flow.ports), new).apply(frame.bytes_mut(), packet);
+                self.renew_ident(frame.bytes_mut(), packet);
                 decrement_ttl(frame.bytes_mut());
                 self.counters.translated_out += 1;
                 return Some(Verdict::Forward);
@@ -190,10 +204,21 @@ impl Nat {
             return self.hairpin(frame, packet, flow, index);
         }
         self.follow(index, Direction::Outbound, flow);
+        if flow.is_syn() && self.held.has_syns() {
+            self.cross_held_syn(&session);
+        }
         Rewrite::of(&session, true).apply(frame.bytes_mut(), packet);
+        self.renew_ident(frame.bytes_mut(), packet);
         decrement_ttl(frame.bytes_mut());
         self.counters.translated_out += 1;
         Ok(Verdict::Forward)
+    }
+
+    /// RFC 5382 REQ-4: a SYN from inside crosses one from outside that waits; that one is dropped in silence.
+    fn cross_held_syn(&mut self, session: &Session) {
+        let waits = Wait::Syn(self.table.inbound_hash(TCP, session.in_addrs, session.in_ports));
+        let dropped = Wait::Decided(Verdict::Drop(DropReason::UnsolicitedSyn));
+        self.held.settle(waits, dropped);
     }
 
     /// Source translated, destination an outside address of ours: the rest of the way is an inbound packet's.
@@ -212,6 +237,7 @@ impl Nat {
         self.follow_inbound(&back, &inbound);
         there.apply(frame.bytes_mut(), packet);
         back.rewrite.apply(frame.bytes_mut(), packet);
+        self.renew_ident(frame.bytes_mut(), packet);
         decrement_ttl(frame.bytes_mut());
         self.counters.hairpinned += 1;
         Ok(Verdict::Back)
@@ -241,15 +267,13 @@ impl Nat {
         }
         // A change of state sets the new state's timer even where packets of this direction do not refresh.
         let timeout = if new == old { self.refresh[dir as usize][new as usize] } else { self.timeouts[new as usize] };
-        if timeout != 0 {
-            self.table.set_deadline(index, self.now.wrapping_add(timeout));
+        let expires = session.expires;
+        let deadline = self.now.wrapping_add(timeout);
+        // RFC 7857 §7: a reset keeps nothing alive; it can only shorten.
+        let is_reset = flow.tcp_flags & bits::RST != 0;
+        if timeout != 0 && (!is_reset || before(deadline, expires)) {
+            self.table.set_deadline(index, deadline);
         }
-    }
-
-    /// Ends a session that is still in the wheel.
-    pub(crate) fn end_early(&mut self, index: u32, may_hold: bool) {
-        self.table.wheel.remove(&mut self.table.slab, index);
-        self.end(index, may_hold);
     }
 
     pub(crate) fn rules_of(&self, protocol: u8) -> &crate::behaviour::ProtocolRules {

@@ -57,24 +57,13 @@ pub(crate) struct Head {
 #[inline(always)]
 pub(crate) fn read_head(frame: &[u8]) -> Option<Head> {
     let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
-    let word = |at: usize| {
-        u64::from_be_bytes([
-            bytes[at],
-            bytes[at + 1],
-            bytes[at + 2],
-            bytes[at + 3],
-            bytes[at + 4],
-            bytes[at + 5],
-            bytes[at + 6],
-            bytes[at + 7],
-        ])
-    };
+    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
     // EtherType, version and length of the header, type of service, total length, identification.
     let first = word(12);
     // Fragment word, TTL, protocol, header checksum, half of the source.
     let second = word(20);
     let total_len = (first >> 16 & 0xffff) as usize;
-    let ordinary = first >> 40 == 0x0800_45
+    let ordinary = first >> 40 == 0x08_0045
         && second >> 48 & u64::from(FRAGMENT_BITS) == 0
         && second >> 40 & 0xff > 1
         && total_len + L3 <= frame.len();
@@ -244,7 +233,7 @@ impl Rewrite {
 
     /// Writes it into a UDP or TCP packet (whole, or a first fragment), or an ICMP query; TTL stays.
     pub(crate) fn apply(&self, frame: &mut [u8], packet: &Packet) {
-        self.apply_addresses(frame, packet);
+        self.apply_addresses(frame);
         let l4 = &mut frame[packet.l4..];
         match packet.protocol {
             UDP => {
@@ -269,7 +258,7 @@ impl Rewrite {
     }
 
     /// Writes the addresses only: a fragment without transport header.
-    pub(crate) fn apply_addresses(&self, frame: &mut [u8], _packet: &Packet) {
+    pub(crate) fn apply_addresses(&self, frame: &mut [u8]) {
         let ip = &mut frame[L3..];
         let sum = self.addr_delta.apply(u16_at(ip, 10));
         put_u16(ip, 10, sum);

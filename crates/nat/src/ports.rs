@@ -63,6 +63,10 @@ impl PortSpace {
         space
     }
 
+    pub(crate) fn memory(&self) -> usize {
+        self.free.iter().flatten().count() * FreePorts::MEMORY + self.last.len() * 2
+    }
+
     fn all_free(&self, slot: usize) -> FreePorts {
         let mut ports = FreePorts::empty();
         let low = PortRange::new(1, 1023);

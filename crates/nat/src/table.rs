@@ -188,6 +188,15 @@ impl Table {
         Some(index)
     }
 
+    /// Enters a session that is not translated: it is found by its packets, but is no mapping.
+    pub(crate) fn link_direct(&mut self, session: Session) -> Option<u32> {
+        let index = self.slab.insert(session)?;
+        self.outbound.insert(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
+        self.inbound.insert(self.inbound_hash(session.protocol, session.in_addrs, session.in_ports), index);
+        self.wheel.insert(&mut self.slab, index);
+        Some(index)
+    }
+
     /// Takes a session out of all indexes and of its ring, not out of the slab nor the wheel.
     pub(crate) fn unlink(&mut self, index: u32) {
         let session = *self.slab.at(index);

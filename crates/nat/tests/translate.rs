@@ -79,9 +79,10 @@ fn errors_about_what_went_out_come_back_with_the_inside_ends() {
         assert_eq!((kind, code), (3, 4));
         assert_eq!((from, to), ends(&sent));
         assert_eq!(back[ETHERNET + 16..][..4], [10, 0, 0, 1]);
-        // What was quoted is the packet as it was sent, but for the TTL and what depends on it.
+        // What was quoted is the packet as it was sent, but for the identification, the TTL, and the checksum over them.
         let quoted = &back[ETHERNET + 28..];
-        assert_eq!(quoted[..8], sent[ETHERNET..][..8]);
+        assert_eq!(quoted[..4], sent[ETHERNET..][..4]);
+        assert_eq!(quoted[6..8], sent[ETHERNET + 6..][..2]);
         assert_eq!(quoted[12..], sent[ETHERNET + 12..][..quoted.len() - 12]);
     }
     let mut rig = Rig::new("rfc4787", |_| ());

@@ -1,5 +1,6 @@
 //! Packets to send through a translator, and a look at what comes out.
 #![expect(dead_code, reason = "each test file uses a part of the kit")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot build its packets has failed")]
 
 use natrig_nat::{Config, Direction, DropReason, Nat, Profile, Verdict};
 use natrig_wire::{Frame, checksum, icmpv4, ipv4, tcp, udp};
