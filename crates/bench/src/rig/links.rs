@@ -62,9 +62,13 @@ pub(crate) struct Links {
 /// What links carry at least, in bytes: ICMP errors about the smallest frames, and TCP in small segments. Still a small slot.
 const FRAME_LEN_LEAST: usize = 174;
 
+/// Slots of a ring in memory: a millisecond and a half at ten million frames a second, longer than most stalls.
+const MEMORY_SLOTS: u32 = 16_384;
+
 impl Links {
     /// Three pairs of rings in memory, each of `slots` slots, for frames of up to `frame_len_max` bytes.
-    pub(crate) fn in_memory(slots: u32, frame_len_max: usize) -> Self {
+    pub(crate) fn in_memory(slots: Option<u32>, frame_len_max: usize) -> Self {
+        let slots = slots.unwrap_or(MEMORY_SLOTS);
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
         let pair = || {
             let (near, far) = memory::pair(slots as usize, frame_len_max);
@@ -84,7 +88,12 @@ impl Links {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub(crate) fn open(lease: &Lease, how: OpenLink, slots: u32, frame_len_max: usize) -> Result<Self, LinkError> {
+    pub(crate) fn open(
+        lease: &Lease,
+        how: OpenLink,
+        slots: Option<u32>,
+        frame_len_max: usize,
+    ) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
         let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
             lease
@@ -204,21 +213,24 @@ pub(crate) fn add_drop(drops: &mut Vec<Dropped>, place: Place, reason: &str, fra
 fn open_links(
     how: OpenLink,
     interfaces: &[&str],
-    slots: u32,
+    slots: Option<u32>,
     frame_len_max: usize,
 ) -> Result<Vec<Box<dyn Link>>, OpenError> {
-    let slots = slots as usize;
+    let slots = slots.map(|slots| slots as usize);
     match how {
         OpenLink::Ring => {
-            let options = RingOptions { frame_len_max, rx_slots: slots, ..RingOptions::default() };
+            let rx_slots = slots.unwrap_or(RingOptions::small_frames().rx_slots);
+            let options = RingOptions { frame_len_max, rx_slots, ..RingOptions::default() };
             Ok(ring::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Xdp => {
-            let options = XdpOptions { frame_len_max, rx_slots: slots, ..XdpOptions::default() };
+            let rx_slots = slots.unwrap_or(XdpOptions::default().rx_slots);
+            let options = XdpOptions { frame_len_max, rx_slots, ..XdpOptions::default() };
             Ok(xdp::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Packet => {
-            let options = PacketOptions { frame_len_max, rx_slots: slots, ..PacketOptions::default() };
+            let rx_slots = slots.unwrap_or(PacketOptions::default().rx_slots);
+            let options = PacketOptions { frame_len_max, rx_slots, ..PacketOptions::default() };
             interfaces.iter().map(|interface| PacketLink::open(interface, &options).map(boxed)).collect()
         }
         OpenLink::Pnet => interfaces.iter().map(|interface| PnetLink::open(interface).map(boxed)).collect(),

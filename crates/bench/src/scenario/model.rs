@@ -220,8 +220,8 @@ pub struct Limits {
 pub struct Link {
     /// What carries them.
     pub kind: LinkKind,
-    /// How many frames each receive ring holds at least.
-    pub slots: u32,
+    /// How many frames each receive ring holds at least; absent: as many as suit the kind of link.
+    pub slots: Option<u32>,
     /// Which processors are used.
     pub placement: Placement,
 }

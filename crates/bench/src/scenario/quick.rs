@@ -37,8 +37,8 @@ impl Scenario {
                 rate: Rate::Search(Search::DEFAULT),
                 time_limit_s: 50,
             },
-            limits: Limits { send_lag_p99_us: 1000, overrun: 0.005, max_retries: 2 },
-            link: Link { kind: LinkKind::Auto, slots: 4096, placement: Placement::Auto },
+            limits: Limits { send_lag_p99_us: 5000, overrun: 0.01, max_retries: 2 },
+            link: Link { kind: LinkKind::Auto, slots: None, placement: Placement::Auto },
         }
     }
 }
