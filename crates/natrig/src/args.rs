@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use natrig_bench::scenario::{Design, LinkKind, Word};
 
+/// The name of a world that is given none.
+pub(crate) const DEFAULT_NAME: &str = "natrig";
+
 /// What each NAT layer between a pod and the internet costs, measured on this machine.
 ///
 /// Without a command: `natrig run`, which measures all four designs (no NAT, node only, gateway only, both) within a minute.
@@ -76,7 +79,7 @@ pub(crate) struct Up {
     #[arg(long, default_value = "both", value_parser = word::<Design>, value_name = "none|node|gateway|both")]
     pub(crate) design: Design,
     /// The world's name
-    #[arg(long, default_value = "natrig")]
+    #[arg(long, default_value = DEFAULT_NAME)]
     pub(crate) name: String,
     /// Stay in the foreground; Ctrl-C takes the world down
     #[arg(long)]
@@ -86,7 +89,7 @@ pub(crate) struct Up {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
     /// The world
-    #[arg(long, default_value = "natrig")]
+    #[arg(long, default_value = DEFAULT_NAME)]
     pub(crate) name: String,
     /// pods, node, gateway or internet
     pub(crate) namespace: String,
@@ -98,7 +101,7 @@ pub(crate) struct Exec {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Down {
     /// The world
-    #[arg(long, default_value = "natrig")]
+    #[arg(long, default_value = DEFAULT_NAME)]
     pub(crate) name: String,
 }
 

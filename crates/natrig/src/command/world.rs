@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +17,7 @@ use natrig_lab::privilege::{self, Mode};
 use natrig_lab::world::{self, EnterWorldError, StateDir, WorldError, WorldMark, WorldRecord};
 
 use super::{print, scenario};
-use crate::args::{Down, Exec, Up};
+use crate::args::{DEFAULT_NAME, Down, Exec, Up};
 use crate::exit::{self, Failure, Outcome};
 use crate::signals::{Ended, with_signals};
 
@@ -155,24 +156,21 @@ fn serve(served: &mut Served, stop: &AtomicBool) -> Result<(), String> {
 
 fn greeting(args: &Up, scenario: &Scenario) -> String {
     let topology = &scenario.topology;
-    let server = topology.internet.server_first;
-    let pod = topology.pods.first;
+    let (pod, server) = (topology.pods.first, topology.internet.server_first);
+    let list = |addresses: &[Ipv4Addr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
     let seen = match args.design {
-        Design::None => "its own address".to_owned(),
-        Design::Node => format!("{:?}", topology.node.addresses),
-        Design::Gateway | Design::Both => format!("{:?}", topology.gateway.addresses),
+        Design::None => "the pod's own address".to_owned(),
+        Design::Node => list(&topology.node.addresses),
+        Design::Gateway | Design::Both => list(&topology.gateway.addresses),
     };
-    let name = if args.name == "natrig" { String::new() } else { format!("--name {} ", args.name) };
+    let name = if args.name == DEFAULT_NAME { String::new() } else { format!(" --name {}", args.name) };
+    // No `-b ADDRESS`: with one, http.server first asks a name server, and there is none.
     format!(
-        "World {} is up, design {}: pods, node, gateway and internet.\n\
-         A pod ({pod} and {} more) reaches servers at {server} and {} more, which see it as {seen}.\n\n\
-         natrig exec {name}internet -- python3 -m http.server -b {server} 80 &\n\
-         natrig exec {name}pods -- curl http://{server}/\n\
-         natrig down{}\n",
-        args.name,
-        args.design,
-        topology.pods.count - 1,
-        topology.internet.server_count - 1,
-        if name.is_empty() { String::new() } else { format!(" {}", name.trim_end()) },
+        "World {} is up, design {}: namespaces pods, node, gateway and internet.\n\
+         Pods from {pod} on ({}) reach servers from {server} on ({}), which see {seen}. For example:\n\n  \
+         natrig exec{name} internet -- python3 -m http.server 80 &\n  \
+         natrig exec{name} pods -- curl http://{server}/\n  \
+         natrig down{name}\n",
+        args.name, args.design, topology.pods.count, topology.internet.server_count,
     )
 }
