@@ -1,1 +1,11 @@
-//! natrig-report
+//! How a result is told: on a terminal, in Markdown, and as an answer in words. Nothing here measures; all is read from a
+//! [`RunResult`](natrig_bench::result::RunResult).
+#![forbid(unsafe_code)]
+
+pub mod answer;
+mod digest;
+pub mod markdown;
+mod numbers;
+pub mod schema;
+pub mod terminal;
+mod view;

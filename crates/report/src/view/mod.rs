@@ -1,0 +1,7 @@
+//! The two tables of a report as rows of text, before anybody knows whether they end up on a terminal or in Markdown.
+
+mod costs;
+mod designs;
+
+pub(crate) use costs::{CostCell, CostTable, Mark};
+pub(crate) use designs::{DesignRow, DesignTable};
