@@ -8,7 +8,7 @@ mod pump;
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
-use natrig_link::BURST_MAX;
+use natrig_link::{BURST_MAX, Link, SendError};
 use natrig_nat::{Direction, DropReason, Forwarder, Nat, Verdict};
 use natrig_wire::{Frame, MacAddr, arp, ethernet};
 
@@ -84,7 +84,7 @@ pub struct StageCounts {
     pub drops: [u64; DropReason::COUNT],
     /// Dropped because the link on the way out took no more.
     pub link_full: u64,
-    /// Kept by the engine to be sent later.
+    /// Kept by the engine to be sent later: how many there are now.
     pub held: u64,
     /// Not addressed to this stage: other hosts' frames and noise.
     pub not_for_us: u64,
@@ -171,23 +171,45 @@ impl Stage {
             }
         }
         self.engine.translate_burst(from, frames, verdicts, now_ns);
-        for (index, (frame, verdict)) in frames.iter_mut().zip(verdicts.iter()).enumerate() {
-            match verdict {
-                Verdict::Forward => {
-                    set_macs(frame, far);
-                    picks.forward.push(index as u16);
-                }
-                Verdict::Back => {
-                    set_macs(frame, near);
-                    self.counts.returned += 1;
-                    picks.back.push(index as u16);
-                }
-                Verdict::Drop(reason) => self.counts.drops[*reason as usize] += 1,
-                Verdict::Hold => self.counts.held += 1,
-                Verdict::Skip => {}
-            }
-        }
+        settle(frames, verdicts, near, far, &mut self.counts, picks);
         picks.back.extend(arp_answers);
+    }
+
+    /// Sends on what the engine had held and lets go now, of frames that arrived at side `from`.
+    ///
+    /// # Errors
+    /// What the links return.
+    fn release(
+        &mut self,
+        from: Side,
+        near_link: &mut dyn Link,
+        far_link: &mut dyn Link,
+        now_ns: u64,
+    ) -> Result<(), SendError> {
+        let Self { inside, outside, engine: Engine::Nat(nat), counts, .. } = self else { return Ok(()) };
+        if !nat.holds_frames() {
+            return Ok(());
+        }
+        let (near, far) = match from {
+            Side::Inside => (&*inside, &*outside),
+            Side::Outside => (&*outside, &*inside),
+        };
+        let mut picks = Picks::default();
+        let mut sending = Ok(());
+        let released = nat.release(from.direction(), now_ns, &mut |frames, verdicts| {
+            picks.forward.clear();
+            picks.back.clear();
+            settle(frames, verdicts, near, far, counts, &mut picks);
+            sending = far_link.send(frames, &picks.forward).and_then(|taken| {
+                counts.forwarded += taken as u64;
+                counts.link_full += (picks.forward.len() - taken) as u64;
+                let taken = near_link.send(frames, &picks.back)?;
+                counts.answers_lost += (picks.back.len() - taken) as u64;
+                Ok(())
+            });
+        });
+        counts.held = counts.held.saturating_sub(released as u64);
+        sending
     }
 
     /// What was done so far.
@@ -238,6 +260,34 @@ fn answer_arp(side: &SideConfig, frame: &mut Frame<'_>) -> bool {
     bytes[..6].copy_from_slice(&answer.target_mac.0);
     bytes[6..12].copy_from_slice(&side.mac.0);
     answer.emit(&mut bytes[ethernet::HEADER_LEN..]).is_ok()
+}
+
+/// Reads the verdicts on frames from `near`: gives those that travel their MAC addresses, and counts the others.
+#[inline]
+fn settle(
+    frames: &mut [Frame<'_>],
+    verdicts: &[Verdict],
+    near: &SideConfig,
+    far: &SideConfig,
+    counts: &mut StageCounts,
+    picks: &mut Picks,
+) {
+    for (index, (frame, verdict)) in frames.iter_mut().zip(verdicts).enumerate() {
+        match verdict {
+            Verdict::Forward => {
+                set_macs(frame, far);
+                picks.forward.push(index as u16);
+            }
+            Verdict::Back => {
+                set_macs(frame, near);
+                counts.returned += 1;
+                picks.back.push(index as u16);
+            }
+            Verdict::Drop(reason) => counts.drops[*reason as usize] += 1,
+            Verdict::Hold => counts.held += 1,
+            Verdict::Skip => {}
+        }
+    }
 }
 
 #[inline]

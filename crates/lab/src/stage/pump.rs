@@ -89,6 +89,7 @@ pub fn pump(
     stage.counts.answers_lost += lost;
     stage.back = back;
     sending?;
+    stage.release(from, near, far, sent_ns)?;
     if frames == 0 {
         return Ok(0);
     }
