@@ -100,7 +100,7 @@ fn check(answer: i32) -> io::Result<i32> {
 
 /// Makes a veth pair with `queues` queues each way at both ends in the namespace of this thread, and sets both ends up.
 pub(crate) fn veth_pair(first: &str, second: &str, queues: u32) {
-    let mut request = Message::new();
+    let mut request = Message::new(RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK);
     request.interface();
     request.interface_attributes(first, queues);
     request.nested(IFLA_LINKINFO, |request| {
@@ -113,8 +113,37 @@ pub(crate) fn veth_pair(first: &str, second: &str, queues: u32) {
         });
     });
     request.send().unwrap_or_else(|error| panic!("make a veth pair: {error}"));
-    set_up(first, true);
-    set_up(second, true);
+    for end in [first, second] {
+        set_up(end, true);
+    }
+    for end in [first, second] {
+        // Until the kernel's link watch has seen the carrier, the queueing discipline drops what is sent and says nothing. It
+        // activates the real one under the lock that setting a flag takes, after it has set the state.
+        while !is_operational(end) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        set_up(end, true);
+    }
+}
+
+/// Whether the operational state (RFC 2863) is up; interface flags show an unknown state as running, too.
+fn is_operational(interface: &str) -> bool {
+    let name = std::ffi::CString::new(interface).unwrap();
+    let mut request = Message::new(RTM_GETLINK, 0);
+    request.interface();
+    // SAFETY: a C string that outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    request.0[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&index.to_ne_bytes());
+    let answer = request.exchange().unwrap();
+    let mut attributes = &answer[HEADER_LEN + 16..];
+    while let [a, b, kind_a, kind_b, ..] = attributes {
+        let len = usize::from(u16::from_ne_bytes([*a, *b]));
+        if u16::from_ne_bytes([*kind_a, *kind_b]) == IFLA_OPERSTATE {
+            return attributes[4] == IF_OPER_UP;
+        }
+        attributes = &attributes[len.next_multiple_of(4).clamp(4, attributes.len())..];
+    }
+    false
 }
 
 /// Sets an interface up or down.
@@ -167,16 +196,19 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const HEADER_LEN: usize = 16;
 
 /// One rtnetlink request (rtnetlink(7)).
 struct Message(Vec<u8>);
 
 impl Message {
-    fn new() -> Self {
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+    fn new(kind: u16, flags: i32) -> Self {
+        let flags = (libc::NLM_F_REQUEST | flags) as u16;
         let mut bytes = vec![0u8; HEADER_LEN];
-        bytes[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         Self(bytes)
     }
@@ -206,23 +238,30 @@ impl Message {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    fn send(mut self) -> io::Result<()> {
-        let len = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&len.to_ne_bytes());
-        let mut answer = [0u8; 4096];
-        // SAFETY: buffers with their lengths; the descriptor is ours.
-        unsafe {
-            let socket =
-                check(libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE))?;
-            let socket = OwnedFd::from_raw_fd(socket);
-            check(libc::send(socket.as_raw_fd(), self.0.as_ptr().cast(), self.0.len(), 0) as i32)?;
-            check(libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0) as i32)?;
-        }
+    fn send(self) -> io::Result<()> {
+        let answer = self.exchange()?;
         // An acknowledgement is an error message with the code zero.
         match i32::from_ne_bytes(answer[HEADER_LEN..HEADER_LEN + 4].try_into().unwrap()) {
             0 => Ok(()),
             code => Err(io::Error::from_raw_os_error(-code)),
         }
+    }
+
+    /// Sends the request; the first message of the answer.
+    fn exchange(mut self) -> io::Result<Vec<u8>> {
+        let len = self.0.len() as u32;
+        self.0[..4].copy_from_slice(&len.to_ne_bytes());
+        let mut answer = vec![0u8; 16 << 10];
+        // SAFETY: buffers with their lengths; the descriptor is ours.
+        let received = unsafe {
+            let socket =
+                check(libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE))?;
+            let socket = OwnedFd::from_raw_fd(socket);
+            check(libc::send(socket.as_raw_fd(), self.0.as_ptr().cast(), self.0.len(), 0) as i32)?;
+            check(libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0) as i32)?
+        };
+        answer.truncate(received as usize);
+        Ok(answer)
     }
 }
 
