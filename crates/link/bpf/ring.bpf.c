@@ -22,7 +22,7 @@ enum {
 	LOOPBACK_IFINDEX = 1, /* in every network namespace (include/net/net_namespace.h) */
 	PORTS_MAX = 4,
 	QUEUES_MAX = 16,
-	BATCH_MAX = 1024,
+	BATCH_MAX = 1024, /* what the longest burst of userspace names */
 	SLOT_HEADER_BYTES = 16,
 	ROOM = SLOT_BYTES - SLOT_HEADER_BYTES,
 	/* Longer frames are copied by the kernel's helper: a call, then as fast as memory. */

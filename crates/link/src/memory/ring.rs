@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes before each frame in its slot: its length. Four bytes, so that length and smallest frame share one cache line.
-pub(super) const HEADER_LEN: usize = size_of::<u32>();
+const HEADER_LEN: usize = size_of::<u32>();
 
 /// Slots start on cache lines.
 const SLOT_ALIGN: usize = 64;

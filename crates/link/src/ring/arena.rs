@@ -11,7 +11,7 @@ use aya::maps::xdp::DevMap;
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions};
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 pub(super) const PORTS_MAX: usize = 4;
 const QUEUES_MAX: u32 = 16;
@@ -47,15 +47,14 @@ pub(super) struct Ring {
     _unused0: [u32; 15],
     pub(super) consumed: AtomicU32,
     _unused1: [u32; 15],
-    /// Two 64-bit counters that only the program writes.
-    pub(super) overflow: std::sync::atomic::AtomicU64,
-    pub(super) too_long: std::sync::atomic::AtomicU64,
+    pub(super) overflow: AtomicU64,
+    pub(super) too_long: AtomicU64,
     _unused2: [u64; 6],
 }
 
 /// `struct send`: what one link sends next.
 #[repr(C)]
-pub(super) struct Send {
+pub(super) struct Outgoing {
     pub(super) next: AtomicU32,
     pub(super) port: AtomicU32,
     pub(super) refused: AtomicU32,
@@ -120,11 +119,10 @@ impl Arena {
             let set = ports.set(port as u32, *index, None, 0);
             set.map_err(|error| open_error("name an interface to send to", error))?;
         }
-        let page = 4096;
         let arena = Self {
-            slots: object.map_memory("slots", (slot_count * slot_bytes).next_multiple_of(page))?,
-            rings: object.map_memory("rings", (RINGS_MAX * size_of::<Ring>()).next_multiple_of(page))?,
-            sends: object.map_memory("sends", (RINGS_MAX * size_of::<Send>()).next_multiple_of(page))?,
+            slots: object.map_memory("slots", slot_count * slot_bytes)?,
+            rings: object.map_memory("rings", RINGS_MAX * size_of::<Ring>())?,
+            sends: object.map_memory("sends", RINGS_MAX * size_of::<Outgoing>())?,
             object,
             slot_bytes,
             slot_count,
@@ -167,10 +165,10 @@ impl Arena {
         unsafe { self.rings.start().cast::<Ring>().add(number as usize).as_ref() }
     }
 
-    pub(super) fn send_of(&self, link: usize) -> &Send {
+    pub(super) fn outgoing_of(&self, link: usize) -> &Outgoing {
         assert!(link < RINGS_MAX);
         // SAFETY: as for `ring`.
-        unsafe { self.sends.start().cast::<Send>().add(link).as_ref() }
+        unsafe { self.sends.start().cast::<Outgoing>().add(link).as_ref() }
     }
 
     /// The slot of the frame with running number `number` in a ring.

@@ -106,7 +106,7 @@ impl RingLink {
     ) -> Result<Self, OpenError> {
         let mtu = port.interface.mtu().map_err(|source| OpenError::System { what: "ask for the MTU", source })?;
         let fd = socket::open_for_sending(port.interface.index())?;
-        arena.send_of(number).port.store(port.number as u32, Ordering::Relaxed);
+        arena.outgoing_of(number).port.store(port.number as u32, Ordering::Relaxed);
         Ok(Self {
             rings: rings.into_iter().map(|ring| Cursor { ring, consumed: 0 }).collect(),
             next_ring: 0,
@@ -147,7 +147,7 @@ impl RingLink {
             }
             taken += 1;
         }
-        let sent = ran as u64 - u64::from(self.arena.send_of(self.number).refused.load(Ordering::Relaxed));
+        let sent = ran as u64 - u64::from(self.arena.outgoing_of(self.number).refused.load(Ordering::Relaxed));
         self.port.redirected.fetch_add(sent, Ordering::Relaxed);
         self.live_frames += sent;
         self.stats.tx_frames += sent;
@@ -162,7 +162,7 @@ impl RingLink {
     /// Names the slots of the frames that fit, after copying those that lie elsewhere into slots of our own, and runs the program on
     /// them. How many it ran on: all, unless there is an error.
     fn stage_and_run(&self, frames: &[Frame<'_>], batch: &[u16]) -> (usize, Option<io::Error>) {
-        let send = self.arena.send_of(self.number);
+        let outgoing = self.arena.outgoing_of(self.number);
         let (mut named, mut staged, mut first_len) = (0, 0, 0);
         for index in batch {
             let frame = frames[usize::from(*index)].bytes();
@@ -186,19 +186,19 @@ impl RingLink {
             // SAFETY: the header lies in front of what `frame` borrows. The slot is a staging slot, or one that the caller was
             // presented and that is not released yet, so that the program does not write it.
             unsafe { self.arena.slot(slot).cast::<u32>().write(frame.len() as u32) };
-            send.slot[named].store(slot, Ordering::Relaxed);
+            outgoing.slot[named].store(slot, Ordering::Relaxed);
             if named == 0 {
                 first_len = frame.len();
             }
             named += 1;
         }
-        send.next.store(0, Ordering::Relaxed);
-        send.refused.store(0, Ordering::Relaxed);
+        outgoing.next.store(0, Ordering::Relaxed);
+        outgoing.refused.store(0, Ordering::Relaxed);
         let mut ran = 0;
         while ran < named {
             // The system call orders what was written above before what the program reads, and what it writes before `next` below.
             let outcome = self.arena.send(self.number, named - ran, first_len);
-            ran = (send.next.load(Ordering::Relaxed) as usize).min(named);
+            ran = (outgoing.next.load(Ordering::Relaxed) as usize).min(named);
             match outcome {
                 // Cut short by a signal; the program goes on where it was.
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
