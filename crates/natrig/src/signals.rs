@@ -10,12 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug)]
 pub(crate) enum Ended<T> {
     /// By itself, or after it had been asked to stop.
-    Finished {
-        /// What it returned.
-        value: T,
-        /// True if a signal asked it to stop.
-        asked: bool,
-    },
+    Finished(T),
     /// It panicked.
     Panicked,
 }
@@ -54,7 +49,7 @@ pub(crate) fn with_signals<T: Send + 'static>(
         };
         let _ = thread.join();
         Ok(match value {
-            Ok(value) => Ended::Finished { value, asked },
+            Ok(value) => Ended::Finished(value),
             Err(_) => Ended::Panicked,
         })
     })

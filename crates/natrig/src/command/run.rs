@@ -1,12 +1,14 @@
 //! `natrig run`.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use natrig_bench::result::{Program, RunResult, SCHEMA_VERSION, Status, Trial};
-use natrig_bench::scenario::{LinkKind, Scenario};
+use natrig_bench::scenario::{LinkKind, Scenario, bounds};
 use natrig_bench::{Carrier, Observer, OpenLink, RunError, environment, plan, run as measure};
 use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Mode, Privilege};
@@ -30,15 +32,16 @@ pub(crate) fn run(args: &Run) -> Outcome {
     let carrier = carrier(scenario.link.kind, &privilege)?;
     let mode = if carrier == Carrier::Memory { Mode::Memory } else { privilege.mode };
     let out = args.out.clone().unwrap_or_else(|| default_out(args.scenario.as_deref()));
-    std::fs::create_dir_all(&out).map_err(|error| {
-        let hint = "help: choose another directory with --out";
-        Failure::failed(exit::USAGE, format_args!("failed to make {}: {error}\n{hint}", out.display()))
-    })?;
     let result = new_result(scenario, mode, &privilege);
     let file = out.join("result.json");
+    // Written before anything is measured: whoever cannot keep a result learns it now, not when it is lost.
+    std::fs::create_dir_all(&out).and_then(|()| result.write(&file)).map_err(|error| {
+        let hint = "help: choose another directory with --out";
+        Failure::failed(exit::USAGE, format_args!("failed to write {}: {error}\n{hint}", file.display()))
+    })?;
     let ended = with_signals(move |cancel| work(result, &carrier, &file, &cancel))
         .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to start measuring: {error}")))?;
-    let Ended::Finished { value: (result, outcome), .. } = ended else {
+    let Ended::Finished((result, outcome)) = ended else {
         let kept = out.join("result.json");
         return Err(Failure::new(
             exit::FAILED,
@@ -65,7 +68,6 @@ enum Failed {
 fn work(mut result: RunResult, carrier: &Carrier, file: &Path, cancel: &AtomicBool) -> (RunResult, Result<(), Failed>) {
     let scenario = result.scenario.clone();
     let mut watcher = Watcher { progress: Progress::new(), file: file.to_owned(), write_error: None };
-    watcher.result(&result);
     let outcome = measure(&scenario, carrier, &mut result, &mut watcher, cancel);
     if let Err(error) = &outcome {
         result.status = Status::Failed(error.to_string());
@@ -139,12 +141,18 @@ fn override_settings(scenario: &mut Scenario, args: &Run) -> Result<(), Failure>
     scenario.link.kind = args.link.unwrap_or(scenario.link.kind);
     scenario.measure.rounds = args.rounds.unwrap_or(scenario.measure.rounds);
     scenario.seed = args.seed.unwrap_or(scenario.seed);
-    if !natrig_bench::scenario::bounds::ROUNDS.contains(&scenario.measure.rounds) {
-        let bounds = natrig_bench::scenario::bounds::ROUNDS;
-        let message = format!("error: --rounds must lie between {} and {}", bounds.start(), bounds.end());
-        return Err(Failure::new(exit::USAGE, message));
-    }
+    within("--rounds", bounds::ROUNDS, scenario.measure.rounds)?;
+    within("--seed", bounds::SEED, scenario.seed)?;
     scenario.check().map_err(|violation| Failure::failed(exit::USAGE, violation))
+}
+
+/// Refuses what a scenario file could not say either.
+fn within<T: PartialOrd + Display>(option: &str, bounds: RangeInclusive<T>, value: T) -> Result<(), Failure> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    let (low, high) = (bounds.start(), bounds.end());
+    Err(Failure::failed(exit::USAGE, format_args!("{option} is {value}, but must lie between {low} and {high}")))
 }
 
 /// Which links to use: the fastest that there is a way to, unless the scenario names one.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -54,11 +54,13 @@ pub(crate) fn exec(args: &Exec) -> Outcome {
 
 /// Takes a world down, with everything that runs in it.
 pub(crate) fn down(args: &Down) -> Outcome {
-    let report = world::down(&state_dir()?, &args.name, PATIENCE).map_err(|error| {
+    let state = state_dir()?;
+    let report = world::down(&state, &args.name, PATIENCE).map_err(|error| {
         let code =
             if matches!(error, world::DownError::World(WorldError::Unknown(_))) { exit::USAGE } else { exit::FAILED };
         Failure::failed(code, error)
     })?;
+    remove_log(&state, &report.name);
     let mut text = format!("world {} is down\n", report.name);
     for left in &report.left {
         text.push_str(&format!("left {}: {}\n", left.what, left.reason));
@@ -69,7 +71,11 @@ pub(crate) fn down(args: &Down) -> Outcome {
 
 /// Removes what dead holders have left.
 pub(crate) fn clean() -> Outcome {
-    let report = world::clean(&state_dir()?).map_err(|error| Failure::failed(exit::FAILED, error))?;
+    let state = state_dir()?;
+    let report = world::clean(&state).map_err(|error| Failure::failed(exit::FAILED, error))?;
+    for world in &report.worlds {
+        remove_log(&state, world);
+    }
     print(&report.to_string())?;
     Ok(if report.left.is_empty() { exit::OK } else { exit::FAILED })
 }
@@ -78,19 +84,29 @@ fn state_dir() -> Result<StateDir, Failure> {
     StateDir::locate().map_err(|error| Failure::failed(exit::ENVIRONMENT, error))
 }
 
+/// Where a holder in the background says what goes wrong.
+fn log_file(state: &StateDir, world: &str) -> PathBuf {
+    state.path().join(format!("{world}.log"))
+}
+
+/// A world has one only if its holder is in the background, and removes it itself unless it is killed.
+fn remove_log(state: &StateDir, world: &str) {
+    let _ = std::fs::remove_file(log_file(state, world));
+}
+
 /// Starts this program again as the holder and waits until the world stands.
 fn spawn_holder(args: &Up, scenario: &Scenario, state: &StateDir) -> Outcome {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Failure::failed(exit::FAILED, format_args!("failed to {what}: {error}"))
     };
-    let log = state.path().join(format!("{}.log", args.name));
-    let log_file = File::create(&log).map_err(|error| failed(&format!("write {}", log.display()), &error))?;
+    let log = log_file(state, &args.name);
+    let stderr = File::create(&log).map_err(|error| failed(&format!("write {}", log.display()), &error))?;
     let program = std::env::current_exe().map_err(|error| failed("find this program", &error))?;
     let mut command = Command::new(program);
     command.args(["up", "--foreground", "--name", &args.name, "--design", &args.design.to_string()]);
     command.args(args.scenario.as_deref().map(Path::as_os_str));
     // A group of its own: Ctrl-C in this terminal is not meant for it.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut holder = command.spawn().map_err(|error| failed("start the holder", &error))?;
     let mut line = String::new();
     if let Some(stdout) = holder.stdout.take() {
@@ -102,7 +118,7 @@ fn spawn_holder(args: &Up, scenario: &Scenario, state: &StateDir) -> Outcome {
     }
     let code = holder.wait().ok().and_then(|status| status.code());
     let said = std::fs::read_to_string(&log).unwrap_or_default();
-    let _ = std::fs::remove_file(&log);
+    remove_log(state, &args.name);
     let code = if code == Some(5) { exit::ENVIRONMENT } else { exit::FAILED };
     Err(Failure::new(code, said.trim_end()))
 }
@@ -124,17 +140,21 @@ fn hold(args: &Up, scenario: Scenario, state: &StateDir) -> Outcome {
         .map_err(|error| failed(&error))?;
     let mut served = Served::new(&lease, &scenario, args.design).map_err(|error| failed(&error))?;
     let held = state.publish(record(args, privilege.mode, mark, &lease)?).map_err(|error| failed(&error))?;
-    print(&format!("{READY}\n"))?;
-    let ended = with_signals(move |stop| serve(&mut served, &stop)).map_err(|error| failed(&error))?;
-    let _ = std::fs::remove_file(state.path().join(format!("{}.log", args.name)));
+    let ended = with_signals(move |stop| {
+        // Not before signals are heeded: whoever waits for this may end us right after.
+        print(&format!("{READY}\n")).map_err(|failure| failure.to_string())?;
+        serve(&mut served, &stop)
+    })
+    .map_err(|error| failed(&error))?;
+    remove_log(state, &args.name);
     held.withdraw().map_err(|error| failed(&error))?;
     // Programs that still run inside keep the namespaces; `down` ends them, Ctrl-C here does not.
     if let Err(error) = lease.close() {
         eprintln!("warning: {error}");
     }
     match ended {
-        Ended::Finished { value: Ok(()), .. } => Ok(exit::OK),
-        Ended::Finished { value: Err(message), .. } => Err(failed(&message)),
+        Ended::Finished(Ok(())) => Ok(exit::OK),
+        Ended::Finished(Err(message)) => Err(failed(&message)),
         Ended::Panicked => Err(failed(&"the thread that forwards frames panicked")),
     }
 }
