@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use natrig_lab::stage::{PumpTimes, Stage};
-use natrig_lab::topology::{Port, Topology, WorldUse};
+use natrig_lab::topology::{Boxes, Port, Topology, WorldUse};
 use natrig_link::clock;
 use natrig_traffic::{
     Expectation, FlowSet, FrameSizes, Generator, GeneratorConfig, Latency, ReceiveCounts, Receiver, Reflector,
@@ -125,7 +125,7 @@ impl Experiment {
         Ok(Self {
             design,
             frame_size,
-            layers: layers(bench.engines, scenario, design, WorldUse::Measurement, seed)?,
+            layers: layers(bench.engines, scenario, design, WorldUse::Measurement(Boxes::STAGES), seed)?,
             traffic: Traffic { generator, returns, reflector },
             loaded_at_ns: None,
             seed,
@@ -163,7 +163,8 @@ impl Experiment {
 
     /// Every flow once, through empty tables.
     fn preload(&mut self, bench: &mut Bench<'_>) -> Result<Preload, TrialError> {
-        self.layers = layers(bench.engines, bench.scenario, self.design, WorldUse::Measurement, self.seed)?;
+        self.layers =
+            layers(bench.engines, bench.scenario, self.design, WorldUse::Measurement(Boxes::STAGES), self.seed)?;
         self.traffic.reflector.receiver_mut().forget_bindings();
         let flows = u64::from(bench.flows.len());
         let phase = self.phase(bench, Schedule::count(flows, PRELOAD_PPS), u64::MAX)?;

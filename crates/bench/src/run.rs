@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use natrig_lab::lease::{BuildError, Lease};
 use natrig_lab::plan::Plan;
-use natrig_lab::topology::TopologyError;
+use natrig_lab::topology::{Boxes, TopologyError};
 use natrig_traffic::{FlowError, FlowSet, FlowSpec};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -122,7 +122,7 @@ pub fn run(
 /// # Errors
 /// The address plan is impossible.
 pub fn plan(scenario: &Scenario) -> Result<Plan, TopologyError> {
-    Plan::measurement(&scenario.topology)
+    Plan::measurement(&scenario.topology, Boxes::STAGES)
 }
 
 /// An environment before anything is known of links and placement.

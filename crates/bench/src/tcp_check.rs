@@ -4,10 +4,10 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use natrig_lab::topology::{Port, WorldUse};
+use natrig_lab::topology::{Boxes, Port, WorldUse};
 use natrig_link::clock;
-use natrig_wire::ethernet;
 use natrig_traffic::tcp::{Exchange, ExchangeConfig, ExchangeState};
+use natrig_wire::ethernet;
 
 use crate::experiment::{self, Bench, TrialError};
 use crate::result::TcpCheck;
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn run(bench: &mut Bench<'_>, design: Design) -> Result<TcpCheck, TrialError> {
     let scenario = bench.scenario;
     let topology = &scenario.topology;
-    let mut layers = experiment::layers(bench.engines, scenario, design, WorldUse::Measurement, scenario.seed)?;
+    let mut layers =
+        experiment::layers(bench.engines, scenario, design, WorldUse::Measurement(Boxes::STAGES), scenario.seed)?;
     let config = ExchangeConfig {
         client: SocketAddrV4::new(topology.pods.first, scenario.traffic.src_ports.first),
         client_endpoint: rig::endpoint(Port::Pods),

@@ -1,15 +1,14 @@
 //! What this machine can do, what is missing, and what would mend it.
 
-use std::env;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostFacts, line, steal_percent};
+use crate::nft;
 use crate::privilege::{Ability, Mode, Privilege};
+use crate::programs;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +53,7 @@ pub fn examine(privilege: &Privilege) -> Vec<Check> {
             .map(|ability| possible(privilege, ability)),
     );
     checks.extend([
-        program("nft", "the kernel's own masquerade as a layer", "install the package `nftables`"),
+        program(nft::PROGRAM, "the kernel's own NAT as a layer", &format!("install the package `{}`", nft::PACKAGE)),
         program(
             "clang",
             "rebuilding the XDP programs (they come built)",
@@ -115,18 +114,10 @@ fn possible(privilege: &Privilege, ability: Ability) -> Check {
 }
 
 fn program(name: &str, purpose: &str, mend: &str) -> Check {
-    match find_program(name) {
+    match programs::find(name) {
         Some(path) => check(name, Health::Ok, path.display().to_string(), None),
         None => check(name, Health::Missing, format!("not found; it is for {purpose}"), Some(mend)),
     }
-}
-
-/// Along `PATH`, and where system programs lie that an ordinary user's `PATH` does not name.
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).map(|directory| directory.join(name)).find(
-        |candidate| candidate.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0),
-    )
 }
 
 fn at_least(sysctl: &str, wanted: u64, unit: &str) -> Check {

@@ -1,7 +1,7 @@
 //! The world that is measured in: from an address plan to namespaces and back to nothing.
 //!
 //! ```text
-//! Topology ─▶ Plan (printable) ─▶ Lease (stands while this process lives) ─▶ run_in, spawn_in, link_stats, close
+//! Topology ─▶ Plan (printable) ─▶ Lease (stands while this process lives) ─▶ apply, run_in, spawn_in, link_stats, close
 //! ```
 //!
 //! [`privilege`] finds out first what this process may do; [`world`] keeps worlds for programs of the user's own; [`doctor`] and
@@ -12,9 +12,11 @@ pub mod doctor;
 pub mod host;
 pub mod lease;
 pub mod net;
+pub mod nft;
 pub mod plan;
 pub mod privilege;
 mod procfs;
+mod programs;
 pub mod stage;
 pub mod topology;
 pub mod world;

@@ -15,7 +15,7 @@ mod run;
 use std::net::Ipv4Addr;
 
 use natrig_lab::stage::{Engine, PumpError, PumpTimes, Side, SideConfig, Stage, pump};
-use natrig_lab::topology::{Port, Topology, WorldUse};
+use natrig_lab::topology::{Boxes, Port, Topology, WorldUse};
 use natrig_link::{Link, RecvError, clock};
 use natrig_traffic::{Endpoint, ReflectError};
 
@@ -110,7 +110,7 @@ pub(crate) struct TesterLinks {
 
 /// The MAC addresses of a frame that leaves `port` when generator, stages and reflector own all addresses.
 pub(crate) fn endpoint(port: Port) -> Endpoint {
-    let world = WorldUse::Measurement;
+    let world = WorldUse::Measurement(Boxes::STAGES);
     Endpoint { mac: port.speaking_mac(world), peer: port.peer().speaking_mac(world) }
 }
 

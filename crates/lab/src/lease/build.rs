@@ -12,9 +12,12 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBu
 use thiserror::Error;
 use tokio::runtime::Builder;
 
+use super::conntrack::Conntrack;
 use super::ethtool::Ethtool;
 use super::netns::Namespace;
-use crate::plan::{At, Offload, Plan, Step, VethEnd};
+use crate::nft::{self, NftError};
+use crate::plan::kernel_nat::no_ruleset;
+use crate::plan::{At, CONNTRACK_MAX, Offload, Plan, Step, VethEnd};
 
 /// A step that could not be done. What the steps before it made is gone again.
 #[derive(Debug, Error)]
@@ -69,6 +72,32 @@ pub enum StepError {
     /// The interface keeps features on.
     #[error("{0} stays on")]
     OffloadsStayOn(String),
+    /// The interface keeps receive offload off, and with it NAPI.
+    #[error("generic receive offload stays off")]
+    GroStaysOff,
+    /// The kernel cannot be told how to translate.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// Connections cannot be forgotten.
+    #[error("connection tracking: {0}")]
+    Conntrack(#[source] io::Error),
+    /// The kernel tracks too few connections, and the limit is the machine's.
+    #[error(
+        "the kernel tracks at most {allowed} connections, and {needed} are needed: as root, sysctl -w {CONNTRACK_MAX}={needed}"
+    )]
+    ConntrackRoom {
+        /// How many it tracks.
+        allowed: u32,
+        /// How many it should.
+        needed: u32,
+    },
+}
+
+impl StepError {
+    /// True if something is missing on this machine that could be there.
+    pub const fn is_environment(&self) -> bool {
+        matches!(self, Self::Nft(NftError::Missing) | Self::ConntrackRoom { .. } | Self::Namespace(_))
+    }
 }
 
 fn limit_hint(error: &io::Error) -> &'static str {
@@ -79,9 +108,11 @@ fn limit_hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Carries out a plan that starts with `namespaces`, and returns these and what it has added.
+///
 /// Works in a thread of its own, which wanders from namespace to namespace and ends: no other thread ever changes its own.
-pub(super) fn build(plan: &Plan) -> Result<Vec<Namespace>, BuildError> {
-    let work = || {
+pub(super) fn build(plan: &Plan, namespaces: Vec<Namespace>) -> Result<Vec<Namespace>, BuildError> {
+    let work = move || {
         let failed = |index: usize, reason: StepError| BuildError {
             number: index + 1,
             total: plan.steps.len(),
@@ -93,7 +124,8 @@ pub(super) fn build(plan: &Plan) -> Result<Vec<Namespace>, BuildError> {
             .build()
             .map_err(|e| failed(0, StepError::Netlink(e.to_string())))?;
         runtime.block_on(async {
-            let mut site = Site::default();
+            let rooms = namespaces.into_iter().map(|namespace| Room { namespace, netlink: None }).collect();
+            let mut site = Site { rooms, current: None };
             for (index, step) in plan.steps.iter().enumerate() {
                 site.execute(step).await.map_err(|e| failed(index, e))?;
             }
@@ -106,7 +138,6 @@ pub(super) fn build(plan: &Plan) -> Result<Vec<Namespace>, BuildError> {
     })
 }
 
-#[derive(Default)]
 struct Site {
     rooms: Vec<Room>,
     /// The room that the thread is in; none: where it was born.
@@ -131,6 +162,10 @@ impl Site {
             Step::OffloadsOff { at, offloads } => {
                 self.go_to(&at.namespace)?;
                 switch_off(&at.interface, offloads)
+            }
+            Step::Napi { at } => {
+                self.go_to(&at.namespace)?;
+                switch_gro_on(&at.interface)
             }
             Step::ArpOff { at } => self.change(at, |link| link.arp(false)).await,
             Step::Up { at } => self.change(at, LinkMessageBuilder::up).await,
@@ -157,6 +192,26 @@ impl Site {
                     .output_interface(index)
                     .build();
                 refused(netlink.route().add(route).execute().await)
+            }
+            Step::Nat { at, nat } => {
+                self.go_to(&at.namespace)?;
+                Ok(nft::load(&nat.ruleset(&at.interface))?)
+            }
+            Step::NoNat { namespace } => {
+                self.go_to(namespace)?;
+                match nft::load(&no_ruleset()) {
+                    // Without the program there has never been a ruleset.
+                    Ok(()) | Err(NftError::Missing) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Step::ConntrackRoom { namespace, connections } => {
+                self.go_to(namespace)?;
+                make_conntrack_room(*connections)
+            }
+            Step::ForgetConnections { namespace } => {
+                self.go_to(namespace)?;
+                Conntrack::open().and_then(|mut conntrack| conntrack.forget()).map_err(StepError::Conntrack)
             }
         }
     }
@@ -271,12 +326,33 @@ fn write_sysctl(key: &str, value: &str, optional: bool) -> Result<(), StepError>
     fs::write(&path, value).map_err(|source| StepError::Sysctl { path, source })
 }
 
+/// Until Linux 6.18 at least, the limit is the machine's and can only be read in a namespace other than the first; then it must do.
+fn make_conntrack_room(needed: u32) -> Result<(), StepError> {
+    let path = format!("/proc/sys/{}", CONNTRACK_MAX.replace('.', "/"));
+    // Older kernels hide it in user namespaces.
+    let Some(allowed) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) else {
+        return Ok(());
+    };
+    if allowed >= needed || fs::write(&path, needed.to_string()).is_ok() {
+        return Ok(());
+    }
+    Err(StepError::ConntrackRoom { allowed, needed })
+}
+
+fn switch_gro_on(interface: &str) -> Result<(), StepError> {
+    const GRO: &str = "rx-gro";
+    let mut ethtool = Ethtool::open().map_err(StepError::Refused)?;
+    ethtool.switch(interface, &[GRO.to_owned()], true).map_err(StepError::Refused)?;
+    let active = ethtool.active(interface).map_err(StepError::Refused)?;
+    if active.iter().any(|feature| feature == GRO) { Ok(()) } else { Err(StepError::GroStaysOff) }
+}
+
 /// Switches off what is on of them, and looks again: some features cannot be changed on some drivers.
 fn switch_off(interface: &str, offloads: &[Offload]) -> Result<(), StepError> {
     let mut ethtool = Ethtool::open().map_err(StepError::Refused)?;
     let mut on = covered(&mut ethtool, interface, offloads)?;
     if !on.is_empty() {
-        ethtool.switch_off(interface, &on).map_err(StepError::Refused)?;
+        ethtool.switch(interface, &on, false).map_err(StepError::Refused)?;
         on = covered(&mut ethtool, interface, offloads)?;
     }
     if on.is_empty() { Ok(()) } else { Err(StepError::OffloadsStayOn(on.join(", "))) }

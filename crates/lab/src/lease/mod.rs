@@ -3,8 +3,11 @@
 //! included, the kernel closes the descriptors and takes everything down.
 
 mod build;
+mod conntrack;
 mod counters;
 mod ethtool;
+mod kernel;
+mod netlink;
 mod netns;
 
 use std::fmt;
@@ -16,7 +19,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use self::build::{BuildError, StepError};
+pub use self::conntrack::ConntrackCounters;
 pub use self::counters::{CountersError, InterfaceCounters};
+pub use self::kernel::{KernelBox, KernelBoxError, KernelCounters};
 pub use self::netns::Namespace;
 use crate::plan::Plan;
 use crate::procfs;
@@ -33,7 +38,7 @@ impl Plan {
     /// # Errors
     /// The first step that failed; what the steps before it made is gone again.
     pub fn build(&self) -> Result<Lease, BuildError> {
-        build::build(self).map(|namespaces| Lease { namespaces })
+        build::build(self, Vec::new()).map(|namespaces| Lease { namespaces })
     }
 }
 
@@ -114,6 +119,24 @@ impl Lease {
     /// The namespaces, in the plan's order.
     pub fn namespaces(&self) -> &[Namespace] {
         &self.namespaces
+    }
+
+    /// Carries out further steps in the world that stands. Namespaces that they make are gone again at the end.
+    ///
+    /// # Errors
+    /// The first step that failed; those before it have been done.
+    pub fn apply(&self, plan: &Plan) -> Result<(), BuildError> {
+        if plan.steps.is_empty() {
+            return Ok(());
+        }
+        let namespaces =
+            self.namespaces.iter().map(Namespace::try_clone).collect::<Result<_, _>>().map_err(|error| BuildError {
+                number: 1,
+                total: plan.steps.len(),
+                step: String::new(),
+                reason: StepError::Enter(error),
+            })?;
+        build::build(plan, namespaces).map(drop)
     }
 
     /// Runs `work` in a thread inside the namespace and waits for it: sockets opened there belong to the namespace, wherever they are

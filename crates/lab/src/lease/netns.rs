@@ -29,6 +29,11 @@ impl Namespace {
         Ok(setns(&self.file, CloneFlags::CLONE_NEWNET)?)
     }
 
+    /// The same namespace under a descriptor of its own.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { name: self.name.clone(), file: self.file.try_clone()?, inode: self.inode })
+    }
+
     /// The name it has in its plan.
     pub fn name(&self) -> &str {
         &self.name

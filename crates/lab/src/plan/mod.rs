@@ -1,6 +1,7 @@
 //! A world as a list of steps: to print (`--dry-run`), to store, and to build into a [`Lease`](crate::lease::Lease).
 
 mod four_box;
+pub(crate) mod kernel_nat;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,6 +10,7 @@ use natrig_wire::MacAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::kernel_nat::{KernelNat, PortChoice, Translate};
 use crate::net::{Ipv4Net, mac_text};
 
 /// What is done, in order. Nothing of it outlives the process that builds it.
@@ -56,6 +58,12 @@ pub enum Step {
         /// Which.
         offloads: Vec<Offload>,
     },
+    /// Has the interface hand arriving frames over in bunches, as a network card does: a veth does so with generic receive offload
+    /// on, and without it takes nothing that an XDP program sends there.
+    Napi {
+        /// The interface.
+        at: At,
+    },
     /// Makes the kernel neither ask nor answer for addresses on the link.
     ArpOff {
         /// The interface.
@@ -97,6 +105,30 @@ pub enum Step {
         /// The address that connections leave from.
         source: Ipv4Addr,
     },
+    /// Has the kernel translate, in place of how it did before. Needs the program `nft`.
+    Nat {
+        /// The interface that frames are translated at as they leave.
+        at: At,
+        /// How.
+        nat: KernelNat,
+    },
+    /// Has the kernel translate nothing, and track no connections.
+    NoNat {
+        /// Where.
+        namespace: String,
+    },
+    /// Sees to it that the kernel tracks as many connections as that.
+    ConntrackRoom {
+        /// Where.
+        namespace: String,
+        /// At least.
+        connections: u32,
+    },
+    /// Has the kernel forget every connection that it tracks.
+    ForgetConnections {
+        /// Where.
+        namespace: String,
+    },
 }
 
 /// An interface in a namespace. Written `node:inside`.
@@ -133,6 +165,9 @@ pub enum Offload {
     /// Merging of received packets.
     Gro,
 }
+
+/// How many connections the kernel tracks at most.
+pub(crate) const CONNTRACK_MAX: &str = "net.netfilter.nf_conntrack_max";
 
 impl Offload {
     /// All of them.
@@ -206,6 +241,7 @@ impl fmt::Display for Step {
                 let names: Vec<_> = offloads.iter().map(|offload| offload.name()).collect();
                 write!(f, "offloads  {at}: {} off", names.join(", "))
             }
+            Self::Napi { at } => write!(f, "napi      {at}: on (by gro)"),
             Self::ArpOff { at } => write!(f, "arp       {at}: off"),
             Self::Addresses { at, first, count } => match count {
                 1 => write!(f, "address   {at}: {first}/32"),
@@ -219,6 +255,12 @@ impl fmt::Display for Step {
             Self::Route { at, destination, via, source } => {
                 write!(f, "route     {at}: {destination} via {via}, on link, from {source}")
             }
+            Self::Nat { at, nat } => write!(f, "nat       {at}: {nat}"),
+            Self::NoNat { namespace } => write!(f, "nat       {namespace}: none"),
+            Self::ConntrackRoom { namespace, connections } => {
+                write!(f, "room      {namespace}: {CONNTRACK_MAX} at least {connections}")
+            }
+            Self::ForgetConnections { namespace } => write!(f, "forget    {namespace}: all connections"),
         }
     }
 }

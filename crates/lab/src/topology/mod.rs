@@ -8,6 +8,7 @@
 //! As in a cloud, a pod's next hop is its subnet's router, and node and gateway lie in subnets of their own that an implicit router
 //! joins: what stands at a box answers for the box's own address, and next hops are fixed by MAC address, not looked up.
 
+mod boxes;
 mod check;
 
 use std::net::Ipv4Addr;
@@ -16,6 +17,7 @@ use natrig_wire::MacAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::boxes::{Boxes, ForwardedBy};
 pub use self::check::{MAX_NAT_ADDRESSES, MAX_POD_ADDRESSES, MAX_QUEUES, MAX_SERVER_ADDRESSES, MIN_MTU, TopologyError};
 use crate::net::Ipv4Net;
 
@@ -178,8 +180,8 @@ pub enum Port {
 /// Who speaks at the two ends of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorldUse {
-    /// A generator and a reflector, by frames: no kernel has an address anywhere.
-    Measurement,
+    /// A generator and a reflector, by frames: no kernel has an address at either end.
+    Measurement(Boxes),
     /// Programs with the kernel's own network stack.
     Clients,
 }
@@ -233,18 +235,12 @@ impl Port {
 
     /// The MAC address that the peer sends to.
     pub const fn speaking_mac(self, world: WorldUse) -> MacAddr {
-        match (self, world) {
-            (Self::Pods | Self::Internet, WorldUse::Clients) => self.kernel_mac(),
-            (
-                Self::Pods
-                | Self::NodeInside
-                | Self::NodeOutside
-                | Self::GatewayInside
-                | Self::GatewayOutside
-                | Self::Internet,
-                WorldUse::Measurement | WorldUse::Clients,
-            ) => self.virtual_mac(),
-        }
+        let kernel = match (self, world) {
+            (Self::Pods | Self::Internet, WorldUse::Clients) => true,
+            (_, WorldUse::Clients) => false,
+            (_, WorldUse::Measurement(boxes)) => boxes.is_kernel(self),
+        };
+        if kernel { self.kernel_mac() } else { self.virtual_mac() }
     }
 
     const fn number(self) -> u8 {
@@ -281,11 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn kernels_speak_only_at_the_ends_and_only_for_clients() {
+    fn kernels_speak_at_the_ends_for_clients_and_where_they_forward() {
         let kernel_speaks = |world| -> Vec<Port> {
             Port::ALL.into_iter().filter(|port| port.speaking_mac(world) == port.kernel_mac()).collect()
         };
-        assert_eq!(kernel_speaks(WorldUse::Measurement), []);
+        assert_eq!(kernel_speaks(WorldUse::Measurement(Boxes::STAGES)), []);
+        let gateway = Boxes { gateway: ForwardedBy::Kernel, ..Boxes::STAGES };
+        assert_eq!(kernel_speaks(WorldUse::Measurement(gateway)), [Port::GatewayInside, Port::GatewayOutside]);
         assert_eq!(kernel_speaks(WorldUse::Clients), [Port::Pods, Port::Internet]);
     }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use natrig_lab::lease::{BuildError, EnterError, Lease, SpawnError, StepError};
 use natrig_lab::plan::{At, Offload, Plan, Step};
-use natrig_lab::topology::{Port, Topology};
+use natrig_lab::topology::{Boxes, Port, Topology};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::support::{Actor, counters, enter_or_skip, skip};
 
 fn measurement() -> Plan {
-    Plan::measurement(&Topology::default()).unwrap()
+    Plan::measurement(&Topology::default(), Boxes::STAGES).unwrap()
 }
 
 fn clients() -> Plan {
