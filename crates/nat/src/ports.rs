@@ -176,10 +176,9 @@ impl PortSpace {
         if !overloaded && self.rules.probe == Probe::Scan {
             return self.scan_bitmap(request, range);
         }
-        // Linux keeps any source port; the others only one that lies in the range.
-        let keep = self.rules.preserve
-            && request.port != 0
-            && (range.contains(request.port) || self.rules.low_ports == LowPorts::Netfilter);
+        // Linux keeps privileged ports beside its class ranges as well (those from 512 to 599).
+        let low = self.rules.low_ports == LowPorts::Netfilter && request.slot != ICMP_SLOT && request.port < 1024;
+        let keep = self.rules.preserve && request.port != 0 && (range.contains(request.port) || low);
         let seed = self.seed(request);
         let mut rng = self.rng.clone();
         let free = |port: u16, hard: bool| self.port_is_free(request, port, hard, is_free);
