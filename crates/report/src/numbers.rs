@@ -47,10 +47,13 @@ impl Unit {
 }
 
 /// From here on a figure is written in the next larger unit, if there is one.
-const UNIT_MAX: f64 = 10_000.0;
+const UNIT_MAX: f64 = 100_000.0;
 
-/// Significant digits of a figure, unless its interval bears out fewer. Whole numbers are written in full.
+/// Significant digits of a figure, unless its interval bears out fewer.
 const DIGITS: i32 = 3;
+
+/// Those of whole numbers, which need not be cut so short.
+const DIGITS_WHOLE: i32 = 4;
 
 impl Quantity {
     fn units(self) -> &'static [Unit] {
@@ -212,7 +215,8 @@ fn step(unit: Unit, interval: &Interval) -> i32 {
 
 /// The last digit that is ever written of a number of this size.
 fn finest(value: f64) -> i32 {
-    (magnitude(value) - (DIGITS - 1)).min(0)
+    let top = magnitude(value);
+    (top - (DIGITS - 1)).min(0).max(top - (DIGITS_WHOLE - 1))
 }
 
 /// The power of ten of a number's first digit; 0 for 0.
@@ -240,14 +244,19 @@ mod tests {
         assert_eq!(written(Quantity::Rate, interval(450_000.0, 612_345.0, 780_000.0)), ["610", "450", "780"]);
         assert_eq!(written(Quantity::Time, interval(1_234.0, 1_240.0, 1_250.0)), ["1.24", "1.23", "1.25"]);
         assert_eq!(written(Quantity::Time, interval(12.34, 12.34, 12.34)), ["12.3", "12.3", "12.3"]);
+        assert_eq!(
+            written(Quantity::Time, interval(16_123_456.0, 16_123_456.0, 16_123_456.0)),
+            ["16.1", "16.1", "16.1"]
+        );
         assert_eq!(written(Quantity::Time, interval(1_234.0, 12_340.0, 112_500.0)), ["10", "0", "110"]);
     }
 
     #[test]
     fn figures_that_stand_together_share_a_unit() {
         assert_eq!(Quantity::Rate.unit([612e3, 1.21e6]).name, "kpps");
-        assert_eq!(Quantity::Rate.unit([612e3, 12.1e6]).name, "Mpps");
-        assert_eq!(Quantity::Time.unit([900.0, 30_000.0]).name, "µs");
+        assert_eq!(Quantity::Rate.unit([612e3, 121e6]).name, "Mpps");
+        assert_eq!(Quantity::Time.unit([6_660.0, 16_100_000.0]).name, "µs");
+        assert_eq!(Quantity::Time.unit([900.0, 300_000.0]).name, "µs");
         assert_eq!(Quantity::Time.unit([0.0, -12.0]).name, "ns");
         assert_eq!(Quantity::Time.unit([f64::NAN]).name, "ns");
         assert_eq!(Quantity::Rate.unit([2e9, 1e12]).name, "Mpps");

@@ -258,7 +258,8 @@ fn nothing(result: &RunResult) -> String {
         return format!("Nothing was measured: {} were finished.", counted(all, "trial"));
     }
     let valid = result.valid_trials().count() as u64;
-    format!("There is no figure: of {}, {} valid, none gave a rate or a latency.", counted(all, "trial"), count(valid))
+    let (all, are) = (counted(all, "trial"), if valid == 1 { "is" } else { "are" });
+    format!("There is no figure: of {all}, {} {are} valid, and none gave a rate.", count(valid))
 }
 
 fn percentile(metric: Metric) -> &'static str {

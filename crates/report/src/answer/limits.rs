@@ -1,7 +1,7 @@
 //! What a run leaves open.
 
-use natrig_bench::result::RunResult;
-use natrig_bench::scenario::{Design, Placement, TrafficDirection};
+use natrig_bench::result::{Purpose, RunResult, Trial};
+use natrig_bench::scenario::{Design, Placement, TrafficDirection, Word};
 
 use crate::digest::{Cell, Rounds, cells, costs, names, rate_is_searched};
 use crate::numbers::{Quantity, count, counted, figure, list, percent};
@@ -28,7 +28,7 @@ pub(super) fn of(result: &RunResult) -> Vec<String> {
         products(result, &measured),
         memory(result),
         one_core(result),
-        few_rounds(result),
+        few_rounds(result, &measured),
         all_four(result, &measured),
         generator(&measured),
         tails(&measured),
@@ -96,22 +96,26 @@ fn one_core(result: &RunResult) -> Option<String> {
     }
 }
 
-fn few_rounds(result: &RunResult) -> Option<String> {
-    let rounds = Rounds::of(result);
-    (rounds.done < ROUNDS_ENOUGH)
-        .then(|| format!("small differences: {rounds} done; intervals of more than 90\u{a0}% need {ROUNDS_ENOUGH}."))
+fn few_rounds(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
+    let rates = cells.iter().filter_map(|cell| cell.summary.rate_pps.map(|rate| rate.rounds));
+    let fewest = rates.min().unwrap_or(0).min(Rounds::of(result).done);
+    let asked = counted(result.scenario.measure.rounds, "round");
+    (fewest < ROUNDS_ENOUGH).then(|| {
+        format!("small differences: figures come from as few as {fewest} of {asked}, and more than 90\u{a0}% take {ROUNDS_ENOUGH}.")
+    })
 }
 
 /// Costs are differences within rounds in which all four designs have a figure.
 fn all_four(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
-    let missing = costs(result).is_empty();
-    missing.then(|| {
-        let mut designs: Vec<Design> = cells.iter().map(|cell| cell.design()).collect();
-        designs.dedup();
-        format!(
-            "what each layer costs: that takes a round with figures of all 4 designs; measured here: {}.",
-            names(designs)
-        )
+    if !costs(result).is_empty() {
+        return None;
+    }
+    let mut designs: Vec<Design> = cells.iter().map(|cell| cell.design()).collect();
+    designs.dedup();
+    Some(if designs.len() < Design::ALL.len() {
+        format!("what each layer costs: that takes all 4 designs, and measured are figures of {}.", names(designs))
+    } else {
+        "what each layer costs: in no round all 4 designs have a figure.".to_owned()
     })
 }
 
@@ -156,14 +160,15 @@ fn lag(cells: &[&Cell<'_>]) -> Option<String> {
     ))
 }
 
+/// Trials of a search may well be invalid: where the generator is the limit, some must be. These need not.
 fn disturbed(result: &RunResult) -> Option<String> {
-    let all = result.trials.len();
-    let invalid = all - result.valid_trials().count();
-    (all > 0 && invalid as f64 >= all as f64 * INVALID_SHARE).then(|| {
+    let all: Vec<&Trial> = result.trials.iter().filter(|trial| trial.purpose != Purpose::Search).collect();
+    let invalid = all.iter().filter(|trial| !trial.is_valid()).count();
+    (invalid > 0 && invalid as f64 >= all.len() as f64 * INVALID_SHARE).then(|| {
+        let trials = counted(all.len() as u64, "trial");
         format!(
-            "what a quieter machine would show: {} of {} were invalid.",
-            count(invalid as u64),
-            counted(all as u64, "trial")
+            "what a quieter machine would show: {} of {trials} at rates that should be easy were invalid.",
+            count(invalid as u64)
         )
     })
 }

@@ -107,10 +107,12 @@ impl<'a> Cell<'a> {
         (bound > 0).then_some((bound, all))
     }
 
-    /// The least that was too much for the generator: rate asked for, and rate at which frames left.
+    /// The least above the rate found that was too much for the generator: rate asked for, and rate at which frames left.
     fn generator_evidence(&self) -> Option<(f64, f64)> {
+        let found = self.summary.rate_pps.map_or(0.0, |rate| rate.median);
         let late = self.trials.iter().filter(|trial| trial.purpose != Purpose::Latency && is_late(trial));
-        late.map(|trial| (trial.rate_pps_offered, trial.rate_pps_achieved)).min_by(|a, b| a.0.total_cmp(&b.0))
+        let above = late.filter(|trial| trial.rate_pps_offered > found);
+        above.map(|trial| (trial.rate_pps_offered, trial.rate_pps_achieved)).min_by(|a, b| a.0.total_cmp(&b.0))
     }
 
     /// Why the rate is but a lower bound, in words; `None` if it is not.

@@ -42,6 +42,15 @@ pub(crate) fn alarms(result: &RunResult) -> Vec<(&'static str, String, bool)> {
         let wrong = format!("{} of {} frames were mistranslated or damaged", count(all.wrong), count(all.sent));
         alarms.push(("WRONG FRAMES", wrong, true));
     }
+    let invalid = result.trials.len() - result.valid_trials().count();
+    if invalid * 2 >= result.trials.len().max(1) {
+        let trials = counted(result.trials.len() as u64, "trial");
+        let busy = format!(
+            "{} of {trials} are invalid: see why below; most often something else uses the processors",
+            count(invalid as u64)
+        );
+        alarms.push(("MOSTLY INVALID", busy, false));
+    }
     if !all.adds_up() {
         let missing = format!("{} of {} frames are unaccounted for", count(all.missing()), count(all.sent));
         alarms.push(("FRAMES MISSING", missing, true));
@@ -75,18 +84,14 @@ fn status(result: &RunResult) -> Option<(&'static str, String)> {
 /// What kind of intervals these are: `94 % intervals from 5 rounds`; nothing if there are none, as after a single round.
 pub(crate) fn intervals<'a>(all: impl IntoIterator<Item = &'a Interval>) -> Option<String> {
     let all: Vec<&Interval> = all.into_iter().collect();
-    let rounds = (all.iter().map(|i| i.rounds).min()?, all.iter().map(|i| i.rounds).max()?);
-    let lowest = all.iter().map(|i| i.confidence).fold(f64::INFINITY, f64::min);
-    let highest = all.iter().map(|i| i.confidence).fold(0.0, f64::max);
-    if rounds.1 < 2 {
+    let (fewest, most) = (all.iter().map(|i| i.rounds).min()?, all.iter().map(|i| i.rounds).max()?);
+    if most < 2 {
         return None;
     }
-    let from = if rounds.0 == rounds.1 {
-        format!("from {}", counted(rounds.1, "round"))
+    let sure = confidence(all.iter().map(|i| i.confidence).fold(0.0, f64::max));
+    Some(if fewest == most {
+        format!("{sure} intervals from {}", counted(most, "round"))
     } else {
-        format!("from {} to {}", rounds.0, counted(rounds.1, "round"))
-    };
-    let (lowest, highest) = (confidence(lowest), confidence(highest));
-    let sure = if lowest == highest { highest } else { format!("{lowest} to {highest}") };
-    Some(format!("{sure} intervals {from}"))
+        format!("intervals of {sure} at best from {fewest} to {}", counted(most, "round"))
+    })
 }
