@@ -17,5 +17,5 @@ mod tcp_check;
 pub use engine::{EngineError, Engines};
 pub use experiment::{SetupError, TrialError};
 pub use rig::{LinkError, OpenLink, RigError};
-pub use serve::{ServeError, Served};
 pub use run::{Carrier, Observer, RunError, environment, plan, run};
+pub use serve::{ServeError, Served};

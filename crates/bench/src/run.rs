@@ -36,6 +36,9 @@ pub enum RunError {
     /// Its links cannot be opened.
     #[error(transparent)]
     Links(#[from] LinkError),
+    /// No kind of link was named.
+    #[error("failed to choose a kind of link: none was named")]
+    NoLink,
     /// A design cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -61,8 +64,8 @@ impl From<EngineError> for RunError {
 pub enum Carrier {
     /// Rings in this process.
     Memory,
-    /// veth pairs between namespaces, and this kind of link to their ends.
-    Veth(OpenLink),
+    /// veth pairs between namespaces, and the first of these kinds of link to their ends that can be had.
+    Veth(Vec<OpenLink>),
 }
 
 /// What the one who runs is told.
@@ -92,9 +95,10 @@ pub fn run(
     let flows = Arc::new(FlowSet::new(&flow_spec(scenario))?);
     let frame_len_max = frame_len_max(scenario)?;
     // The lease must outlive the links: it is the world.
-    let (lease, links) = open(scenario, carrier, frame_len_max)?;
+    let World { lease, links, refusals } = open(scenario, carrier, frame_len_max)?;
     let placed = Placed::new(scenario.link.placement);
     result.environment.link = links.describe().into();
+    result.environment.link.notes.extend(refusals.iter().map(|refusal| format!("not the first choice: {refusal}")));
     result.environment.placement = placed.threads();
     let mut bench = Bench { scenario, engines: &engines, flows, links, placed, cancel, sessions: 0 };
 
@@ -337,16 +341,32 @@ fn outcome(trial: &Trial) -> Outcome {
     }
 }
 
-fn open(scenario: &Scenario, carrier: &Carrier, frame_len_max: usize) -> Result<(Option<Lease>, Links), RunError> {
+fn open(scenario: &Scenario, carrier: &Carrier, frame_len_max: usize) -> Result<World, RunError> {
     let slots = scenario.link.slots;
     match carrier {
-        Carrier::Memory => Ok((None, Links::in_memory(slots, frame_len_max))),
-        Carrier::Veth(how) => {
+        Carrier::Memory => {
+            Ok(World { lease: None, links: Links::in_memory(slots, frame_len_max), refusals: Vec::new() })
+        }
+        Carrier::Veth(kinds) => {
             let lease = plan(scenario)?.build()?;
-            let links = Links::open(&lease, *how, slots, frame_len_max)?;
-            Ok((Some(lease), links))
+            let mut refusals = Vec::new();
+            for how in kinds {
+                match Links::open(&lease, *how, slots, frame_len_max) {
+                    Ok(links) => return Ok(World { lease: Some(lease), links, refusals }),
+                    Err(error) => refusals.push(error),
+                }
+            }
+            Err(refusals.pop().map_or(RunError::NoLink, RunError::Links))
         }
     }
+}
+
+/// What is measured in.
+struct World {
+    lease: Option<Lease>,
+    links: Links,
+    /// Kinds of link that would have been preferred, and why they cannot be had.
+    refusals: Vec<LinkError>,
 }
 
 fn flow_spec(scenario: &Scenario) -> FlowSpec {

@@ -141,9 +141,8 @@ impl Summaries {
 
 impl CellRounds {
     fn summary(&self) -> DesignSummary {
-        let over_rounds = |value: fn(&Round) -> Option<f64>| {
-            interval(&self.rounds.iter().filter_map(value).collect::<Vec<f64>>())
-        };
+        let over_rounds =
+            |value: fn(&Round) -> Option<f64>| interval(&self.rounds.iter().filter_map(value).collect::<Vec<f64>>());
         DesignSummary {
             design: self.key.0,
             frame_size: self.key.1,

@@ -17,9 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Design, FrameSize, Scenario};
 
 pub use numbers::{Interval, Quantiles};
-pub use trial::{
-    Answers, Dropped, Invalid, LayerTime, Latencies, Place, Preload, Purpose, Trial, WrongFrame,
-};
+pub use trial::{Answers, Dropped, Invalid, Latencies, LayerTime, Place, Preload, Purpose, Trial, WrongFrame};
 
 /// Version of the result format. Readers refuse a higher one.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -158,7 +158,7 @@ fn within<T: PartialOrd + Display>(option: &str, bounds: RangeInclusive<T>, valu
 /// Which links to use: the fastest that there is a way to, unless the scenario names one.
 fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
     let veth = |how| match privilege.why_memory() {
-        None => Ok(Carrier::Veth(how)),
+        None => Ok(Carrier::Veth(vec![how])),
         Some(reason) => Err(Failure::new(
             exit::ENVIRONMENT,
             format_args!(
@@ -174,7 +174,8 @@ fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
         LinkKind::Packet => veth(OpenLink::Packet),
         LinkKind::Pnet => veth(OpenLink::Pnet),
         LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Carrier::Memory),
-        LinkKind::Auto => Ok(Carrier::Veth(OpenLink::Packet)),
+        // The fastest first; an XDP program needs more privilege than a user namespace gives.
+        LinkKind::Auto => Ok(Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet])),
     }
 }
 
