@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use natrig_lab::lease::Lease;
 use natrig_lab::stage::StageCounts;
-use natrig_lab::topology::{Port, WorldUse};
+use natrig_lab::topology::{Boxes, Port, WorldUse};
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::{Link, wait};
 
@@ -51,7 +51,7 @@ impl Served {
     /// [`ServeError`].
     pub fn new(lease: &Lease, scenario: &Scenario, design: Design) -> Result<Self, ServeError> {
         let engines = Engines::new(scenario)?;
-        let layers = experiment::layers(&engines, scenario, design, WorldUse::Clients, scenario.seed)?;
+        let layers = experiment::layers(&engines, scenario, design, WorldUse::Clients(Boxes::STAGES), scenario.seed)?;
         let open = |port: Port| -> Result<Box<dyn Link>, LinkError> {
             let (namespace, interface) = (port.namespace(), port.interface());
             let options = PacketOptions {

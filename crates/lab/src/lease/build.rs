@@ -4,10 +4,12 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::thread;
+use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, State};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 use thiserror::Error;
 use tokio::runtime::Builder;
@@ -72,6 +74,9 @@ pub enum StepError {
     /// The interface keeps features on.
     #[error("{0} stays on")]
     OffloadsStayOn(String),
+    /// The other end of the link does not come up.
+    #[error("there is no carrier")]
+    NoCarrier,
     /// The interface keeps receive offload off, and with it NAPI.
     #[error("generic receive offload stays off")]
     GroStaysOff,
@@ -99,6 +104,9 @@ impl StepError {
         matches!(self, Self::Nft(NftError::Missing) | Self::ConntrackRoom { .. } | Self::Namespace(_))
     }
 }
+
+/// How long a link may take to be up after both its ends are.
+const CARRIER: Duration = Duration::from_secs(5);
 
 fn limit_hint(error: &io::Error) -> &'static str {
     if error.raw_os_error() == Some(Errno::ENOSPC as i32) {
@@ -169,6 +177,7 @@ impl Site {
             }
             Step::ArpOff { at } => self.change(at, |link| link.arp(false)).await,
             Step::Up { at } => self.change(at, LinkMessageBuilder::up).await,
+            Step::AwaitCarrier { at } => self.await_carrier(at).await,
             Step::Addresses { at, first, count } => {
                 let (netlink, index) = self.interface(at)?;
                 for i in 0..*count {
@@ -240,6 +249,26 @@ impl Site {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
         refused(netlink.link().add(link).execute().await)
+    }
+
+    async fn await_carrier(&mut self, at: &At) -> Result<(), StepError> {
+        let (netlink, index) = self.interface(at)?;
+        let since = Instant::now();
+        loop {
+            let links = netlink.link().get().match_index(index).execute();
+            let links: Vec<LinkMessage> = refused(links.try_collect().await)?;
+            let up = LinkAttribute::OperState(State::Up);
+            if links.iter().any(|link| link.attributes.contains(&up)) {
+                break;
+            }
+            if since.elapsed() > CARRIER {
+                return Err(StepError::NoCarrier);
+            }
+            thread::sleep(CARRIER / 5000);
+        }
+        // The state is set before the queueing discipline; whoever changes the link waits for both (`linkwatch_do_dev` in
+        // `net/core/link_watch.c`, which runs under the same lock).
+        self.change(at, LinkMessageBuilder::up).await
     }
 
     async fn change(

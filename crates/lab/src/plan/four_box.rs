@@ -20,25 +20,10 @@ impl Plan {
     pub fn measurement(topology: &Topology, boxes: Boxes) -> Result<Self, TopologyError> {
         topology.validate()?;
         let mut plan = Self::default();
+        let world = WorldUse::Measurement(boxes);
         plan.four_boxes(topology, boxes);
-        for port in Port::ALL {
-            let at = port.at();
-            if boxes.is_kernel(port) {
-                // Frames leave as they came: with their checksums, and no larger than the MTU however the kernel merged them.
-                let offloads = vec![Offload::TxChecksum, Offload::Tso, Offload::Gso];
-                plan.steps.extend([Step::OffloadsOff { at: at.clone(), offloads }, Step::Napi { at }]);
-            } else {
-                if boxes.is_kernel(port.peer()) {
-                    // As long as the sender could leave segmentation to it, a veth passes its frames by NAPI.
-                    plan.steps.push(Step::OffloadsOff { at: at.clone(), offloads: vec![Offload::Tso] });
-                }
-                plan.steps.push(Step::ArpOff { at });
-            }
-        }
-        for port in Port::ALL {
-            plan.steps.push(Step::Up { at: port.at() });
-        }
-        plan.kernel_boxes(topology, boxes);
+        plan.ports(world);
+        plan.kernel_boxes(topology, world);
         Ok(plan)
     }
 
@@ -72,10 +57,11 @@ impl Plan {
     ///
     /// # Errors
     /// The address plan is impossible.
-    pub fn clients(topology: &Topology, mark: Option<WorldMark>) -> Result<Self, TopologyError> {
+    pub fn clients(topology: &Topology, boxes: Boxes, mark: Option<WorldMark>) -> Result<Self, TopologyError> {
         topology.validate()?;
         let mut plan = Self::default();
-        plan.four_boxes(topology, Boxes::STAGES);
+        let world = WorldUse::Clients(boxes);
+        plan.four_boxes(topology, boxes);
         for name in NAMESPACES {
             let at = At::new(name, "lo");
             plan.steps.push(Step::Up { at: at.clone() });
@@ -83,27 +69,18 @@ impl Plan {
                 plan.addresses(at, mark.address(), 1);
             }
         }
-        for port in Port::ALL {
-            plan.steps.push(match port {
-                Port::Pods | Port::Internet => Step::OffloadsOff { at: port.at(), offloads: Offload::ALL.to_vec() },
-                Port::NodeInside | Port::NodeOutside | Port::GatewayInside | Port::GatewayOutside => {
-                    Step::ArpOff { at: port.at() }
-                }
-            });
-        }
-        for port in Port::ALL {
-            plan.steps.push(Step::Up { at: port.at() });
-        }
+        plan.ports(world);
         let (pods, internet) = (&topology.pods, &topology.internet);
         plan.addresses(Port::Pods.at(), pods.first, pods.count);
         plan.addresses(Port::Internet.at(), internet.server_first, internet.server_count);
         plan.addresses(Port::Internet.at(), internet.router, 1);
-        plan.way_out(Port::Pods, WorldUse::Clients, pods.router, pods.first);
+        plan.way_out(Port::Pods, world, pods.router, pods.first);
         // One route back serves all designs: whatever address a connection comes from, a pod's, the node's or one of the gateway's,
         // it is beyond the gateway.
         if let Some(&gateway) = topology.gateway.addresses.first() {
-            plan.way_out(Port::Internet, WorldUse::Clients, gateway, internet.server_first);
+            plan.way_out(Port::Internet, world, gateway, internet.server_first);
         }
+        plan.kernel_boxes(topology, world);
         Ok(plan)
     }
 
@@ -129,13 +106,38 @@ impl Plan {
         }
     }
 
+    /// How interfaces treat frames, and all of them up.
+    fn ports(&mut self, world: WorldUse) {
+        for port in Port::ALL {
+            let at = port.at();
+            let off = |offloads: &[Offload]| Step::OffloadsOff { at: port.at(), offloads: offloads.to_vec() };
+            if world.boxes().is_kernel(port) {
+                // Frames leave as they came: with their checksums, and no larger than the MTU however the kernel merged them.
+                self.steps.extend([off(&[Offload::TxChecksum, Offload::Tso, Offload::Gso]), Step::Napi { at }]);
+            } else if world.is_kernel(port) {
+                self.steps.push(off(&Offload::ALL));
+            } else {
+                if world.boxes().is_kernel(port.peer()) {
+                    // As long as the sender could leave segmentation to it, a veth does not pass its frames by NAPI.
+                    self.steps.push(off(&[Offload::Tso]));
+                }
+                self.steps.push(Step::ArpOff { at });
+            }
+        }
+        for port in Port::ALL {
+            self.steps.push(Step::Up { at: port.at() });
+        }
+        let kernel_ports = Port::ALL.into_iter().filter(|port| world.boxes().is_kernel(*port));
+        self.steps.extend(kernel_ports.map(|port| Step::AwaitCarrier { at: port.at() }));
+    }
+
     fn addresses(&mut self, at: At, first: Ipv4Addr, count: u32) {
         self.steps.push(Step::Addresses { at, first, count });
     }
 
     /// Addresses and ways of the boxes that the kernel forwards at.
-    fn kernel_boxes(&mut self, topology: &Topology, boxes: Boxes) {
-        let world = WorldUse::Measurement(boxes);
+    fn kernel_boxes(&mut self, topology: &Topology, world: WorldUse) {
+        let boxes = world.boxes();
         let (pods, node, gateway) = (&topology.pods, &topology.node, &topology.gateway);
         // A box is asked for only with a topology that passed its checks: no pool is empty.
         let first = |pool: &[Ipv4Addr]| pool.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -239,6 +241,7 @@ mod tests {
             "napi      gateway:inside: on (by gro)",
             "offloads  node:outside: tso off",
             "arp       node:outside: off",
+            "wait      gateway:outside: carrier",
             "address   gateway:inside: 10.0.8.8/32",
             "address   gateway:outside: 198.51.100.9/32",
             // A stage under its virtual address on one side, the reflector on the other.
@@ -282,7 +285,7 @@ forget    gateway: all connections
     #[test]
     fn the_client_world_in_words() {
         let mark = WorldMark::from_bits(0x0053_0cc9);
-        let plan = Plan::clients(&Topology::default(), Some(mark)).unwrap();
+        let plan = Plan::clients(&Topology::default(), Boxes::STAGES, Some(mark)).unwrap();
         let text = plan.to_string();
         for line in [
             "up        pods:lo",
@@ -305,6 +308,6 @@ forget    gateway: all connections
         let mut topology = Topology::default();
         topology.node.addresses.clear();
         assert_eq!(Plan::measurement(&topology, Boxes::STAGES).unwrap_err().field(), "node.addresses");
-        assert_eq!(Plan::clients(&topology, None).unwrap_err().field(), "node.addresses");
+        assert_eq!(Plan::clients(&topology, Boxes::STAGES, None).unwrap_err().field(), "node.addresses");
     }
 }

@@ -83,6 +83,12 @@ pub enum Step {
         /// The interface.
         at: At,
     },
+    /// Waits until the interface sends what the kernel's own stack gives it. Before the kernel's link watch has seen that the other
+    /// end is up as well, which takes up to a second, it throws that away.
+    AwaitCarrier {
+        /// The interface.
+        at: At,
+    },
     /// Tells where a neighbour is, for good.
     Neighbour {
         /// The interface that leads to it.
@@ -248,6 +254,7 @@ impl fmt::Display for Step {
                 _ => write!(f, "addresses {at}: {first}/32 and the next {}", count - 1),
             },
             Self::Up { at } => write!(f, "up        {at}"),
+            Self::AwaitCarrier { at } => write!(f, "wait      {at}: carrier"),
             Self::Neighbour { at, address, mac } => {
                 let mac = mac_text::format(*mac);
                 write!(f, "neighbour {at}: {address} is {mac}, permanent")
@@ -268,6 +275,7 @@ impl fmt::Display for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{Boxes, ForwardedBy, Topology};
 
     #[test]
     fn offloads_cover_the_kernel_features_of_their_kind() {
@@ -282,7 +290,10 @@ mod tests {
 
     #[test]
     fn a_plan_survives_serialisation() {
-        let plan = Plan::clients(&crate::topology::Topology::default(), None).unwrap();
+        let boxes = Boxes { node: ForwardedBy::Kernel, gateway: ForwardedBy::Kernel };
+        let mut plan = Plan::clients(&Topology::default(), boxes, None).unwrap();
+        let nat = KernelNat { translate: Translate::Masquerade, ports: PortChoice::Random, port_range: Some((1, 9)) };
+        plan.steps.extend(Plan::translation(boxes, None, Some(&nat), 9).steps);
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
     }

@@ -177,13 +177,30 @@ pub enum Port {
     Internet,
 }
 
-/// Who speaks at the two ends of the world.
+/// Who speaks at the two ends of the world, and who forwards in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorldUse {
     /// A generator and a reflector, by frames: no kernel has an address at either end.
     Measurement(Boxes),
     /// Programs with the kernel's own network stack.
-    Clients,
+    Clients(Boxes),
+}
+
+impl WorldUse {
+    /// Who forwards.
+    pub const fn boxes(self) -> Boxes {
+        match self {
+            Self::Measurement(boxes) | Self::Clients(boxes) => boxes,
+        }
+    }
+
+    /// Whether the kernel's own stack takes and sends frames at `port`, rather than a stage, a generator or a reflector.
+    pub const fn is_kernel(self, port: Port) -> bool {
+        match (port, self) {
+            (Port::Pods | Port::Internet, Self::Clients(_)) => true,
+            (_, Self::Measurement(boxes) | Self::Clients(boxes)) => boxes.is_kernel(port),
+        }
+    }
 }
 
 impl Port {
@@ -235,12 +252,7 @@ impl Port {
 
     /// The MAC address that the peer sends to.
     pub const fn speaking_mac(self, world: WorldUse) -> MacAddr {
-        let kernel = match (self, world) {
-            (Self::Pods | Self::Internet, WorldUse::Clients) => true,
-            (_, WorldUse::Clients) => false,
-            (_, WorldUse::Measurement(boxes)) => boxes.is_kernel(self),
-        };
-        if kernel { self.kernel_mac() } else { self.virtual_mac() }
+        if world.is_kernel(self) { self.kernel_mac() } else { self.virtual_mac() }
     }
 
     const fn number(self) -> u8 {
@@ -284,7 +296,8 @@ mod tests {
         assert_eq!(kernel_speaks(WorldUse::Measurement(Boxes::STAGES)), []);
         let gateway = Boxes { gateway: ForwardedBy::Kernel, ..Boxes::STAGES };
         assert_eq!(kernel_speaks(WorldUse::Measurement(gateway)), [Port::GatewayInside, Port::GatewayOutside]);
-        assert_eq!(kernel_speaks(WorldUse::Clients), [Port::Pods, Port::Internet]);
+        assert_eq!(kernel_speaks(WorldUse::Clients(Boxes::STAGES)), [Port::Pods, Port::Internet]);
+        assert_eq!(kernel_speaks(WorldUse::Clients(gateway)).len(), 4);
     }
 
     #[test]

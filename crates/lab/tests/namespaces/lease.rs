@@ -20,7 +20,7 @@ fn measurement() -> Plan {
 }
 
 fn clients() -> Plan {
-    Plan::clients(&Topology::default(), None).unwrap()
+    Plan::clients(&Topology::default(), Boxes::STAGES, None).unwrap()
 }
 
 /// What the one who asks sees, in his namespace.
@@ -164,7 +164,7 @@ pub(crate) fn offloads_and_mtu_are_as_planned() {
     enter_or_skip();
     let topology = Topology { mtu: 1400, queues: 2, ..Topology::default() };
     // The build itself looks whether the offloads are off.
-    let lease = Plan::clients(&topology, None).unwrap().build().unwrap();
+    let lease = Plan::clients(&topology, Boxes::STAGES, None).unwrap().build().unwrap();
     let mtu = lease.run_in("pods", || {
         let socket = UdpSocket::bind("10.0.1.50:0").unwrap();
         socket.connect("203.0.113.10:9").unwrap();

@@ -5,6 +5,7 @@
 //! possible on this machine is skipped aloud; with `NATRIG_REQUIRE_NAMESPACES=1` it is a failure if nothing ran.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
+mod kernel;
 mod lease;
 mod privilege;
 mod roles;
@@ -43,7 +44,7 @@ const fn ordinary(name: &'static str, run: fn()) -> Case {
     Case { name, ordinary_only: true, run }
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 21] = [
     case("lease::measurement_world_is_silent", lease::measurement_world_is_silent),
     case("lease::client_world_leads_to_the_stages", lease::client_world_leads_to_the_stages),
     case("lease::two_worlds_do_not_meet", lease::two_worlds_do_not_meet),
@@ -54,6 +55,10 @@ const CASES: [Case; 17] = [
     case("lease::offloads_and_mtu_are_as_planned", lease::offloads_and_mtu_are_as_planned),
     ordinary("lease::nothing_is_left_of_it", lease::nothing_is_left_of_it),
     ordinary("lease::nothing_is_left_after_sigkill", lease::nothing_is_left_after_sigkill),
+    case("kernel::designs_one_after_the_other_in_one_world", kernel::designs_one_after_the_other_in_one_world),
+    case("kernel::ports_and_addresses_are_as_asked", kernel::ports_and_addresses_are_as_asked),
+    case("kernel::drops_are_counted_with_their_reason", kernel::drops_are_counted_with_their_reason),
+    case("kernel::what_cannot_be_is_said", kernel::what_cannot_be_is_said),
     case("world::up_exec_down", world::up_exec_down),
     case("world::clean_removes_what_sigkill_left_and_nothing_else", world::clean_removes_what_sigkill_left),
     case("world::clean_spares_strangers_in_a_reused_namespace_number", world::clean_spares_strangers),

@@ -7,7 +7,7 @@ use std::thread;
 
 use natrig_lab::plan::Plan;
 use natrig_lab::privilege;
-use natrig_lab::topology::Topology;
+use natrig_lab::topology::{Boxes, Topology};
 use natrig_lab::world::{StateDir, WorldMark, WorldRecord, enter_existing};
 use nix::sys::signal::{SigSet, Signal};
 
@@ -53,7 +53,7 @@ fn hold_world(state: &str, name: &str) {
     }
     end_with_parent();
     let mark = WorldMark::fresh().unwrap();
-    let lease = Plan::clients(&Topology::default(), Some(mark)).unwrap().build().unwrap();
+    let lease = Plan::clients(&Topology::default(), Boxes::STAGES, Some(mark)).unwrap().build().unwrap();
     let record = WorldRecord::of(name, privilege.mode, "built-in", mark, &lease).unwrap();
     let held = state.publish(record).unwrap();
     println!("ready");

@@ -14,6 +14,7 @@ use natrig_bench::scenario::{Design, Scenario};
 use natrig_lab::lease::Lease;
 use natrig_lab::plan::Plan;
 use natrig_lab::privilege::{self, Mode};
+use natrig_lab::topology::Boxes;
 use natrig_lab::world::{self, EnterWorldError, StateDir, WorldError, WorldMark, WorldRecord};
 
 use super::{print, scenario};
@@ -134,7 +135,7 @@ fn hold(args: &Up, scenario: Scenario, state: &StateDir) -> Outcome {
     }
     let failed = |error: &dyn std::fmt::Display| Failure::failed(exit::FAILED, error);
     let mark = WorldMark::fresh().map_err(|error| failed(&error))?;
-    let lease = Plan::clients(&scenario.topology, Some(mark))
+    let lease = Plan::clients(&scenario.topology, Boxes::STAGES, Some(mark))
         .map_err(|error| Failure::failed(exit::USAGE, error))?
         .build()
         .map_err(|error| failed(&error))?;
