@@ -101,7 +101,7 @@ fn few_rounds(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
     let fewest = rates.min().unwrap_or(0).min(Rounds::of(result).done);
     let asked = counted(result.scenario.measure.rounds, "round");
     (fewest < ROUNDS_ENOUGH).then(|| {
-        format!("small differences: figures come from as few as {fewest} of {asked}, and more than 90\u{a0}% take {ROUNDS_ENOUGH}.")
+        format!("small differences: some figures come from only {fewest} of {asked}; intervals of over 90\u{a0}% take {ROUNDS_ENOUGH}.")
     })
 }
 

@@ -58,6 +58,8 @@ fn mode(result: &RunResult) -> String {
 fn carrier(result: &RunResult) -> String {
     match result.environment.link.kind.as_str() {
         "memory" => "links: rings in memory".to_owned(),
+        "ring" => "links: veth, rings in BPF arrays".to_owned(),
+        "xdp" => "links: veth, AF_XDP".to_owned(),
         "packet" => "links: veth, AF_PACKET".to_owned(),
         "pnet" => "links: veth, pnet".to_owned(),
         // Nothing was opened.
