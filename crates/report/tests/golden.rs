@@ -252,6 +252,20 @@ fn no_sentence_is_about_a_design_that_was_not_measured() {
 }
 
 #[test]
+fn designs_are_named_once_whatever_the_number_of_frame_sizes() {
+    let mut result = frame_sizes();
+    for design in &mut result.designs {
+        design.latency_ns_p999 = None;
+        design.rounds_generator_bound = 2;
+    }
+    result.costs.clear();
+    let sentences = answer::sentences(&result).join("\n");
+    assert!(sentences.contains("the tails of none, node, gateway and both: "), "{sentences}");
+    assert!(sentences.contains("how fast none, node, gateway and both can be: "), "{sentences}");
+    assert!(sentences.contains("in no round all 4 designs have a figure"), "{sentences}");
+}
+
+#[test]
 fn every_finding_has_a_figure() {
     for (name, make) in ALL {
         let sentences = answer::sentences(&make());

@@ -3,7 +3,7 @@
 use natrig_bench::result::{Purpose, RunResult, Trial};
 use natrig_bench::scenario::{Design, Placement, TrafficDirection, Word};
 
-use crate::digest::{Cell, Rounds, cells, costs, names, rate_is_searched};
+use crate::digest::{Cell, Rounds, cells, costs, distinct, names, rate_is_searched};
 use crate::numbers::{Quantity, count, counted, figure, list, percent};
 
 /// Rounds from which on a median has an interval of more than 90 %.
@@ -80,13 +80,15 @@ fn one_core(result: &RunResult) -> Option<String> {
     if pinned_together || only_one {
         let of = counted(result.host.cores as u64, "core");
         return Some(format!(
-            "what the layers do undisturbed: generator and layers take turns on 1 of {of}, so rates and latencies include both."
+            "what the layers do undisturbed: generator and layers take turns on 1 of {of}, so rates and latencies include \
+             both."
         ));
     }
     let asked = matches!(result.scenario.link.placement, Placement::Cpus { .. });
     match layers.cpu {
         Some(cpu) => Some(format!(
-            "what two machines do: node and gateway share core\u{a0}{cpu}{}, so their times add up; apart, the slower one sets the rate.",
+            "what two machines do: node and gateway share core\u{a0}{cpu}{}, so their times add up; apart, the slower one \
+             sets the rate.",
             if asked { " as asked" } else { "" }
         )),
         None => Some(format!(
@@ -101,7 +103,10 @@ fn few_rounds(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
     let fewest = rates.min().unwrap_or(0).min(Rounds::of(result).done);
     let asked = counted(result.scenario.measure.rounds, "round");
     (fewest < ROUNDS_ENOUGH).then(|| {
-        format!("small differences: some figures come from only {fewest} of {asked}; intervals of over 90\u{a0}% take {ROUNDS_ENOUGH}.")
+        format!(
+            "small differences: some figures come from only {fewest} of {asked}; intervals of over 90\u{a0}% take \
+             {ROUNDS_ENOUGH}."
+        )
     })
 }
 
@@ -110,8 +115,7 @@ fn all_four(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
     if !costs(result).is_empty() {
         return None;
     }
-    let mut designs: Vec<Design> = cells.iter().map(|cell| cell.design()).collect();
-    designs.dedup();
+    let designs = distinct(cells.iter().map(|cell| cell.design()));
     Some(if designs.len() < Design::ALL.len() {
         format!("what each layer costs: that takes all 4 designs, and measured are figures of {}.", names(designs))
     } else {
@@ -120,9 +124,7 @@ fn all_four(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
 }
 
 fn generator(cells: &[&Cell<'_>]) -> Option<String> {
-    let mut bound: Vec<Design> =
-        cells.iter().filter(|cell| cell.generator_bound().is_some()).map(|cell| cell.design()).collect();
-    bound.dedup();
+    let bound = cells.iter().filter(|cell| cell.generator_bound().is_some()).map(|cell| cell.design());
     let worst = cells.iter().filter_map(|cell| cell.generator_bound()).max_by_key(|(rounds, _)| *rounds)?;
     Some(format!(
         "how fast {} can be: in up to {} of {} the generator, not the design, was the limit.",
@@ -136,11 +138,9 @@ fn tails(cells: &[&Cell<'_>]) -> Option<String> {
     let lacking = |cell: &&&Cell<'_>| cell.summary.latency_ns_p50.is_some() && cell.summary.latency_ns_p999.is_none();
     let short: Vec<&&Cell<'_>> = cells.iter().filter(lacking).collect();
     let least = short.iter().filter_map(|cell| cell.latency_samples_least()).min()?;
-    let mut designs: Vec<Design> = short.iter().map(|cell| cell.design()).collect();
-    designs.dedup();
     Some(format!(
         "the tails of {}: a latency trial of {} is too short for p99.9, which takes 5,700.",
-        names(designs),
+        names(short.iter().map(|cell| cell.design())),
         counted(least, "frame")
     ))
 }

@@ -161,9 +161,17 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// Designs as a list: `none, node and both`.
+/// Each design once, in their order.
+pub(crate) fn distinct(designs: impl IntoIterator<Item = Design>) -> Vec<Design> {
+    let mut designs: Vec<Design> = designs.into_iter().collect();
+    designs.sort_unstable();
+    designs.dedup();
+    designs
+}
+
+/// Designs as a list, each once: `none, node and both`.
 pub(crate) fn names(designs: impl IntoIterator<Item = Design>) -> String {
-    list(&designs.into_iter().map(|design| design.to_string()).collect::<Vec<String>>())
+    list(&distinct(designs).iter().map(Design::to_string).collect::<Vec<String>>())
 }
 
 /// True if the generator did not keep its schedule.
