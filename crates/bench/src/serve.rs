@@ -55,7 +55,7 @@ impl Served {
         let open = |port: Port| -> Result<Box<dyn Link>, LinkError> {
             let (namespace, interface) = (port.namespace(), port.interface());
             let options = PacketOptions {
-                rx_slots: scenario.link.slots.map_or(PacketOptions::default().rx_slots, |slots| slots as usize),
+                rx_slots: scenario.link.slots.map_or_else(|| PacketOptions::default().rx_slots, |slots| slots as usize),
                 complete_checksums: true,
                 ..PacketOptions::default()
             };

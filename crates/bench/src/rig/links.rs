@@ -219,17 +219,17 @@ fn open_links(
     let slots = slots.map(|slots| slots as usize);
     match how {
         OpenLink::Ring => {
-            let rx_slots = slots.unwrap_or(RingOptions::small_frames().rx_slots);
+            let rx_slots = slots.unwrap_or_else(|| RingOptions::small_frames().rx_slots);
             let options = RingOptions { frame_len_max, rx_slots, ..RingOptions::default() };
             Ok(ring::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Xdp => {
-            let rx_slots = slots.unwrap_or(XdpOptions::default().rx_slots);
+            let rx_slots = slots.unwrap_or_else(|| XdpOptions::default().rx_slots);
             let options = XdpOptions { frame_len_max, rx_slots, ..XdpOptions::default() };
             Ok(xdp::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Packet => {
-            let rx_slots = slots.unwrap_or(PacketOptions::default().rx_slots);
+            let rx_slots = slots.unwrap_or_else(|| PacketOptions::default().rx_slots);
             let options = PacketOptions { frame_len_max, rx_slots, ..PacketOptions::default() };
             interfaces.iter().map(|interface| PacketLink::open(interface, &options).map(boxed)).collect()
         }
