@@ -2,8 +2,9 @@
 
 use crate::behaviour::AddressChoice;
 use crate::outbound::Flow;
+use crate::pair::Addrs;
 use crate::ports::{PortRequest, Search};
-use crate::session::{TCP, addrs};
+use crate::session::TCP;
 use crate::sources::NO_ADDRESS;
 use crate::table::slot_of;
 use crate::wheel::before;
@@ -79,7 +80,7 @@ impl Nat {
             }
             AddressChoice::Random => (self.rng.random_range(0..total), total),
             AddressChoice::HashSource => (hash(u64::from(inside)), 1),
-            AddressChoice::HashSourceDestination => (hash(addrs(inside, flow.destination().0)), 1),
+            AddressChoice::HashSourceDestination => (hash(Addrs::new(inside, flow.destination().0).bits()), 1),
         })
     }
 

@@ -72,6 +72,9 @@ impl Nat {
         let mut session = Session::new(flow.protocol, inside, remote, inside);
         session.state = first_state(flow);
         session.flags = flag::FROM_OUTSIDE;
+        if session.state == State::UdpNew {
+            session.state = State::UdpNewIn;
+        }
         session.expires = self.now.wrapping_add(self.timeouts[session.state as usize]);
         self.table.link_direct(session).ok_or(DropReason::TableFull)?;
         self.counters.live = u64::from(self.table.slab.live());

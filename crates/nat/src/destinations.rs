@@ -1,12 +1,12 @@
 //! Connections per outside address and remote end, for gateways that limit them.
 
 use crate::hash::{KeyKind, KeyedHash};
-use crate::index::{Index, NONE};
-use crate::session::addrs;
+use crate::index::{Index, Load, NONE};
+use crate::pair::Addrs;
 
 #[derive(Debug, Clone, Copy)]
 struct Destination {
-    addrs: u64,
+    addrs: Addrs,
     port: u16,
     protocol: u8,
     /// Connections; of a free entry the next free one.
@@ -25,7 +25,7 @@ pub(crate) struct Destinations {
 impl Destinations {
     pub(crate) fn new(capacity: u32, limit: u32) -> Self {
         Self {
-            index: Index::with_capacity(capacity as usize),
+            index: Index::new(capacity as usize, capacity, Load::Dense),
             entries: Vec::with_capacity(capacity as usize),
             free: NONE,
             limit,
@@ -39,12 +39,12 @@ impl Destinations {
     fn find(&self, hash: u64, protocol: u8, outside: u32, remote: (u32, u16)) -> Option<u32> {
         self.index.find(hash, |entry| {
             let entry = &self.entries[entry as usize];
-            entry.addrs == addrs(outside, remote.0) && entry.port == remote.1 && entry.protocol == protocol
+            entry.addrs == Addrs::new(outside, remote.0) && entry.port == remote.1 && entry.protocol == protocol
         })
     }
 
     fn hash(hash: &KeyedHash, protocol: u8, outside: u32, remote: (u32, u16)) -> u64 {
-        hash.hash(KeyKind::Destination, protocol, addrs(outside, remote.0), u32::from(remote.1))
+        hash.hash(KeyKind::Destination, protocol, Addrs::new(outside, remote.0).bits(), u32::from(remote.1))
     }
 
     /// True if one more connection may go there.
@@ -60,7 +60,7 @@ impl Destinations {
             self.entries[entry as usize].count += 1;
             return;
         }
-        let fresh = Destination { addrs: addrs(outside, remote.0), port: remote.1, protocol, count: 1 };
+        let fresh = Destination { addrs: Addrs::new(outside, remote.0), port: remote.1, protocol, count: 1 };
         let number = if let Some(entry) = self.entries.get_mut(self.free as usize) {
             core::mem::replace(&mut self.free, core::mem::replace(entry, fresh).count)
         } else {

@@ -1,12 +1,14 @@
 //! The ordinary path: bursts of packets of known flows.
 //!
 //! A burst is worked through in batches small enough for the first-level cache. Each batch goes through three passes, so that the cache
-//! misses of its packets overlap: read headers and hash and touch the index; look into the index and touch the session; translate.
+//! misses of its packets overlap: read headers, hash, and fetch lines of the index; look into the index and fetch sessions; translate.
 
+use crate::hash::KeyKind;
 use crate::index::NONE;
-use crate::packet::{Head, read_head, rewrite_head};
-use crate::session::{TCP, UDP, flag};
-use crate::tcp::bits;
+use crate::ordinary::{Head, translate};
+use crate::prefetch::prefetch;
+use crate::session::Session;
+use crate::tcp::State;
 use crate::wheel::before;
 use crate::{Direction, Nat, Verdict};
 use natrig_wire::Frame;
@@ -31,81 +33,109 @@ impl Nat {
 
     #[inline(never)]
     fn batch<const OUT: bool>(&mut self, frames: &mut [Frame<'_>], verdicts: &mut [Verdict]) {
-        let mut heads = [Head::default(); BATCH];
+        let count = frames.len().min(verdicts.len()).min(BATCH);
+        let (frames, verdicts) = (&mut frames[..count], &mut verdicts[..count]);
+        let mut hashes = [0; BATCH];
+        let mut homes = [0; BATCH];
         let mut found = [NONE; BATCH];
-        let mut touched = 0;
+        // A bit for each ordinary packet.
+        let mut ordinary = 0u32;
         let frame_max = self.frame_max[usize::from(!OUT)];
-        for ((frame, verdict), head) in frames.iter().zip(verdicts.iter()).zip(&mut heads) {
-            if *verdict != Verdict::Forward || frame.len() > frame_max {
+        let index = if OUT { &self.table.outbound } else { &self.table.inbound };
+        let kind = if OUT { KeyKind::Outbound } else { KeyKind::Inbound };
+        for at in 0..count {
+            if !matches!(verdicts[at], Verdict::Forward) || frames[at].len() > frame_max {
                 continue;
             }
-            let Some(read) = read_head(frame.bytes()) else { continue };
-            *head = read;
-            if OUT {
-                head.hash = self.table.outbound_hash(read.protocol, read.addrs, read.ports);
-                touched ^= self.table.outbound.touch(head.hash);
-            } else {
-                head.hash = self.table.inbound_hash(read.protocol, read.addrs, read.ports);
-                touched ^= self.table.inbound.touch(head.hash);
+            let Some(head) = Head::read(frames[at].bytes()) else { continue };
+            hashes[at] = self.table.hash.hash(kind, head.protocol, head.addrs.bits(), head.ports.bits());
+            homes[at] = index.home(hashes[at]);
+            index.prefetch(homes[at]);
+            ordinary |= 1 << at;
+        }
+        let sessions = &self.table.slab.entries;
+        for at in 0..count {
+            found[at] = index.candidate(homes[at], hashes[at]);
+            if let Some(session) = sessions.get(found[at] as usize) {
+                prefetch(session);
             }
         }
-        for (head, found) in heads.iter().zip(&mut found).take(frames.len()) {
-            if head.protocol != 0 {
-                *found = if OUT {
-                    self.table.outbound.candidate(head.hash)
-                } else {
-                    self.table.inbound.candidate(head.hash)
-                };
-                if let Some(session) = self.table.slab.entries.get(*found as usize) {
-                    touched ^= u64::from(session.expires);
+        let clocks = Clocks { now: self.now, clock: self.clock, refresh: self.refresh[usize::from(!OUT)] };
+        let renews = OUT && self.idents.is_some();
+        let mut translated = 0;
+        for at in 0..count {
+            if !matches!(verdicts[at], Verdict::Forward) {
+                continue;
+            }
+            let session = self.table.slab.entries.get_mut(found[at] as usize);
+            if ordinary >> at & 1 != 0
+                && let Some(session) = session
+                && established::<OUT>(session, frames[at].bytes_mut(), &clocks)
+            {
+                translated += 1;
+                if renews {
+                    self.renew_ident_of(frames[at].bytes_mut());
                 }
-            }
-        }
-        self.touched ^= touched;
-        for (((frame, verdict), head), found) in frames.iter_mut().zip(verdicts.iter_mut()).zip(&heads).zip(&found) {
-            if *verdict != Verdict::Forward || self.established::<OUT>(head, *found, frame) {
                 continue;
             }
-            *verdict = self.careful(if OUT { Direction::Outbound } else { Direction::Inbound }, frame);
+            let hash = (ordinary >> at & 1 != 0).then_some(hashes[at]);
+            verdicts[at] = self.unsettled::<OUT>(hash, found[at], &mut frames[at], &clocks);
         }
+        let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
+        *counter += translated;
     }
 
-    /// Translates a packet of a live session in a steady state; false if it is not that.
-    #[inline(always)]
-    fn established<const OUT: bool>(&mut self, head: &Head, found: u32, frame: &mut Frame<'_>) -> bool {
-        let Some(session) = self.table.slab.entries.get_mut(found as usize) else { return false };
-        let (addrs, ports) =
-            if OUT { (session.out_addrs, session.out_ports) } else { (session.in_addrs, session.in_ports) };
-        if addrs != head.addrs || ports != head.ports || session.protocol != head.protocol {
-            return false;
+    /// The candidate was none: another entry with the same tag, or one that the home bucket had no room for, may still be the session.
+    #[inline(never)]
+    fn unsettled<const OUT: bool>(
+        &mut self,
+        hash: Option<u64>,
+        tried: u32,
+        frame: &mut Frame<'_>,
+        clocks: &Clocks,
+    ) -> Verdict {
+        if let Some(hash) = hash
+            && let Some(Head { addrs, ports, protocol }) = Head::again(frame.bytes())
+        {
+            let found = if OUT {
+                self.table.find_outbound(hash, protocol, addrs, ports)
+            } else {
+                self.table.find_inbound(hash, protocol, addrs, ports)
+            };
+            let other = found.filter(|found| *found != tried);
+            if let Some(session) = other.and_then(|found| self.table.slab.entries.get_mut(found as usize))
+                && established::<OUT>(session, frame.bytes_mut(), clocks)
+            {
+                let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
+                *counter += 1;
+                if OUT {
+                    self.renew_ident_of(frame.bytes_mut());
+                }
+                return Verdict::Forward;
+            }
         }
-        let special = head.tcp_flags & (bits::SYN | bits::FIN | bits::RST) != 0
-            || session.flags & (flag::HELD | flag::HAIRPIN) != 0;
-        if special || !session.state.is_steady() || !before(self.clock, session.expires) {
-            return false;
-        }
-        let timeout = self.refresh[usize::from(!OUT)][session.state as usize];
-        if timeout != 0 {
-            session.expires = self.now.wrapping_add(timeout);
-        }
-        let counter = if OUT { &mut session.packets_out } else { &mut session.packets_in };
-        *counter = counter.wrapping_add(1);
-        let session = *session;
-        let bytes = frame.bytes_mut();
-        let rewritten = if session.protocol == UDP {
-            rewrite_head::<OUT>(bytes, &session, UDP)
-        } else {
-            rewrite_head::<OUT>(bytes, &session, TCP)
-        };
-        debug_assert!(rewritten);
-        if OUT && self.idents.is_some() {
-            self.renew_ident_of(bytes, head);
-        }
-        if OUT {
-            self.counters.translated_out += 1;
-        } else {
-            self.counters.translated_in += 1;
-        }
-        true
+        self.careful(if OUT { Direction::Outbound } else { Direction::Inbound }, frame)
     }
+}
+
+/// What the ordinary path needs to know of the time.
+struct Clocks {
+    now: u32,
+    clock: u32,
+    refresh: [u32; State::COUNT],
+}
+
+/// Translates a packet of a live session in a steady state; false if it is not that.
+#[inline(always)]
+fn established<const OUT: bool>(session: &mut Session, frame: &mut [u8], clocks: &Clocks) -> bool {
+    if !before(clocks.clock, session.expires) || !translate::<OUT>(frame, session) {
+        return false;
+    }
+    let timeout = clocks.refresh[session.state as usize];
+    if timeout != 0 {
+        session.expires = clocks.now.wrapping_add(timeout);
+    }
+    let counter = if OUT { &mut session.packets_out } else { &mut session.packets_in };
+    *counter = counter.wrapping_add(1);
+    true
 }

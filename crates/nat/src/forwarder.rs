@@ -1,7 +1,8 @@
 //! The translator's twin that only routes.
 
 use crate::answer::{self, Error};
-use crate::packet::{Packet, decrement_ttl, is_bad_destination, is_bad_source, read_head};
+use crate::ordinary::Head;
+use crate::packet::{Packet, decrement_ttl, is_bad_destination, is_bad_source};
 use crate::{Counters, Direction, DropReason, Verdict};
 use core::net::Ipv4Addr;
 use natrig_wire::Frame;
@@ -37,7 +38,7 @@ impl Forwarder {
             if *verdict != Verdict::Forward {
                 continue;
             }
-            if read_head(frame.bytes()).is_some() {
+            if Head::read(frame.bytes()).is_some() {
                 decrement_ttl(frame.bytes_mut());
                 self.counters.passed += 1;
             } else {

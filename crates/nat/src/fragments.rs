@@ -3,9 +3,11 @@
 use crate::behaviour::{FragmentLimits, FragmentRule};
 use crate::hash::{KeyKind, KeyedHash};
 use crate::held::Wait;
-use crate::index::{Index, NONE};
-use crate::packet::{Head, L3, Packet, Rewrite, decrement_ttl, put_u16, u16_at};
-use crate::session::{TCP, addrs};
+use crate::index::{Index, Load, NONE};
+use crate::ordinary::may_be_fragmented;
+use crate::packet::{L3, Packet, Rewrite, decrement_ttl, put_u16, u16_at, u32_at};
+use crate::pair::{Addrs, Ports};
+use crate::session::TCP;
 use crate::time::ticks;
 use crate::wheel::before;
 use crate::{Direction, DropReason, Nat, Verdict};
@@ -18,14 +20,14 @@ enum Fate {
     /// Its first fragment has not come.
     Unknown,
     /// Its fragments get these addresses and this identification.
-    Translated { addrs: u64, ident: u16, verdict: Verdict },
+    Translated { addrs: Addrs, ident: u16, verdict: Verdict },
     /// Its first fragment was refused.
     Refused(DropReason),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Datagram {
-    addrs: u64,
+    addrs: Addrs,
     ident: u16,
     protocol: u8,
     dir: Direction,
@@ -54,7 +56,7 @@ pub(crate) struct Fragments {
 impl Fragments {
     pub(crate) fn new(limits: &FragmentLimits) -> Self {
         let empty = Datagram {
-            addrs: 0,
+            addrs: Addrs::new(0, 0),
             ident: 0,
             protocol: 0,
             dir: Direction::Outbound,
@@ -72,7 +74,7 @@ impl Fragments {
         }
         Self {
             limits: limits.clone(),
-            index: Index::with_capacity(limits.max_tracked as usize),
+            index: Index::new(limits.max_tracked as usize, limits.max_tracked.max(1), Load::Dense),
             entries,
             free: if limits.max_tracked == 0 { NONE } else { 0 },
             oldest: NONE,
@@ -84,12 +86,12 @@ impl Fragments {
         self.index.memory() + size_of_val(&*self.entries)
     }
 
-    fn hash(hash: &KeyedHash, dir: Direction, protocol: u8, addrs: u64, ident: u16) -> u64 {
-        hash.hash(KeyKind::Fragment, protocol, addrs, u32::from(ident) << 1 | dir as u32)
+    fn hash(hash: &KeyedHash, dir: Direction, protocol: u8, addrs: Addrs, ident: u16) -> u64 {
+        hash.hash(KeyKind::Fragment, protocol, addrs.bits(), u32::from(ident) << 1 | dir as u32)
     }
 
     fn find(&self, hash: &KeyedHash, dir: Direction, packet: &Packet) -> Option<u32> {
-        let addrs = addrs(packet.src, packet.dst);
+        let addrs = Addrs::new(packet.src, packet.dst);
         self.index.find(Self::hash(hash, dir, packet.protocol, addrs, packet.ident), |entry| {
             let entry = &self.entries[entry as usize];
             let same = entry.addrs == addrs && entry.ident == packet.ident;
@@ -109,7 +111,7 @@ impl Fragments {
         let entry = &mut self.entries[number as usize];
         self.free = entry.next;
         *entry = Datagram {
-            addrs: addrs(packet.src, packet.dst),
+            addrs: Addrs::new(packet.src, packet.dst),
             ident: packet.ident,
             protocol: packet.protocol,
             dir,
@@ -214,7 +216,7 @@ impl Nat {
         let fate = match result {
             Ok(verdict @ (Verdict::Forward | Verdict::Back)) => {
                 let bytes = &frame.bytes()[L3..];
-                let addrs = bytes[12..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
+                let addrs = Addrs::new(u32_at(bytes, 12), u32_at(bytes, 16));
                 Fate::Translated { addrs, ident: u16_at(bytes, 4), verdict }
             }
             Ok(Verdict::Drop(reason)) => Fate::Refused(reason),
@@ -271,7 +273,9 @@ impl Nat {
             Fate::Unknown => self.hold_fragment(dir, frame, packet, number),
             Fate::Refused(reason) => Err(reason),
             Fate::Translated { addrs: new, ident, verdict } => {
-                Rewrite::between((addrs(packet.src, packet.dst), 0), (new, 0)).apply_addresses(frame.bytes_mut());
+                let none = Ports::new(0, 0);
+                Rewrite::between((Addrs::new(packet.src, packet.dst), none), (new, none))
+                    .apply_addresses(frame.bytes_mut());
                 set_ident(frame.bytes_mut(), ident);
                 decrement_ttl(frame.bytes_mut());
                 if self.fragments.count(number, packet) {
@@ -320,9 +324,9 @@ impl Nat {
 
     /// The same for an ordinary packet, which is no fragment.
     #[inline(always)]
-    pub(crate) fn renew_ident_of(&mut self, frame: &mut [u8], head: &Head) {
-        if frame[L3 + 6] & 0x40 == 0 {
-            self.set_next_ident(frame, head.addrs as u32);
+    pub(crate) fn renew_ident_of(&mut self, frame: &mut [u8]) {
+        if may_be_fragmented(frame) {
+            self.set_next_ident(frame, u32_at(frame, L3 + 16));
         }
     }
 

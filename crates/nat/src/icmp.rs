@@ -1,8 +1,9 @@
 //! ICMP errors: both the packet and the packet that it quotes are translated (RFC 5508 §4).
 
 use crate::outbound::Flow;
-use crate::packet::{L3, Packet, Rewrite, decrement_ttl, put_u16, put_u32, query_ports, u16_at, u32_at};
-use crate::session::{ICMP, TCP, UDP, addrs};
+use crate::packet::{L3, Packet, Rewrite, decrement_ttl, ports_at, put_u16, put_u32, query_ports, u16_at, u32_at};
+use crate::pair::{Addrs, Ports};
+use crate::session::{ICMP, TCP, UDP};
 use crate::{DropReason, Nat, Verdict};
 use natrig_wire::checksum::{self, Delta};
 use natrig_wire::{Frame, icmpv4};
@@ -44,12 +45,12 @@ impl Quote {
         let (src, dst) = (u32_at(quote, 12), u32_at(quote, 16));
         // The quoted packet went the other way: seen from the direction of the error, its ends are exchanged.
         let ports = match protocol {
-            UDP | TCP => u32_at(l4, 0).rotate_left(16),
+            UDP | TCP => ports_at(l4, 0).swapped(),
             ICMP if !icmpv4::is_error(l4[0]) => query_ports(u16_at(l4, 4), outbound),
             ICMP => return Err(DropReason::IcmpQuote),
             _ => return Err(DropReason::Protocol),
         };
-        let flow = Flow { protocol, addrs: addrs(dst, src), ports, tcp_flags: 0, seq: 0, seq_end: 0 };
+        let flow = Flow { protocol, addrs: Addrs::new(dst, src), ports, tcp_flags: 0, seq: 0, seq_end: 0 };
         Ok(Self { at, l4: at + header_len, end, flow })
     }
 }
@@ -76,7 +77,7 @@ impl Nat {
         kind: u8,
     ) -> Result<Verdict, DropReason> {
         let (quote, rewrite) = self.inbound_error_rewrite(frame.bytes(), packet, kind, packet.dst)?;
-        let inside = rewrite.addrs as u32;
+        let inside = rewrite.addrs.second();
         rewrite_error(frame.bytes_mut(), packet, &quote, &rewrite, (packet.src, inside));
         decrement_ttl(frame.bytes_mut());
         self.counters.icmp_errors += 1;
@@ -131,7 +132,7 @@ impl Nat {
         if self.address_number(packet.dst).is_some() {
             return self.hairpin_icmp_error(frame, packet, kind, &quote, &rewrite);
         }
-        let outside = (rewrite.addrs >> 32) as u32;
+        let outside = rewrite.addrs.first();
         rewrite_error(frame.bytes_mut(), packet, &quote, &rewrite, (outside, packet.dst));
         self.renew_ident(frame.bytes_mut(), packet);
         decrement_ttl(frame.bytes_mut());
@@ -148,7 +149,7 @@ impl Nat {
             .filter(|index| !self.is_dead(*index))?;
         let outside = self.table.slab.at(index).outside();
         let remote = flow.destination();
-        let new = (addrs(outside.0, remote.0), crate::session::ports(outside.1, remote.1));
+        let new = (Addrs::new(outside.0, remote.0), Ports::new(outside.1, remote.1));
         Some(Rewrite::between((flow.addrs, flow.ports), new))
     }
 
@@ -166,7 +167,7 @@ impl Nat {
         if !self.config.behaviour.icmp_rules.errors.contains(&kind) {
             return Err(DropReason::IcmpType);
         }
-        let (outside, inside) = ((there.addrs >> 32) as u32, back.rewrite.addrs as u32);
+        let (outside, inside) = (there.addrs.first(), back.rewrite.addrs.second());
         rewrite_error(frame.bytes_mut(), packet, quote, there, (outside, packet.dst));
         let quote = Quote { flow: inbound, ..*quote };
         let packet = Packet { src: outside, ..*packet };
@@ -182,19 +183,20 @@ impl Nat {
 fn rewrite_error(frame: &mut [u8], packet: &Packet, quote: &Quote, rewrite: &Rewrite, outer: (u32, u32)) {
     // What the message's own checksum covers changes by what changes in the quote, its checksums included.
     let mut change = Delta::new();
-    let addrs = rewrite.addrs.rotate_left(32);
+    let addrs = rewrite.addrs.swapped();
     let ip = &mut frame[quote.at..quote.end];
     let old_sum = u16_at(ip, 10);
     let new_sum = rewrite.addr_delta.apply(old_sum);
     put_u16(ip, 10, new_sum);
-    ip[12..20].copy_from_slice(&addrs.to_be_bytes());
+    ip[12..20].copy_from_slice(&addrs.to_wire());
     change = change.and(rewrite.addr_delta).u16(old_sum, new_sum);
     let l4 = &mut frame[quote.l4..quote.end];
     match quote.flow.protocol {
         UDP | TCP => {
-            let ports = rewrite.ports.rotate_left(16);
-            change = change.u32(u32_at(l4, 0), ports);
-            put_u32(l4, 0, ports);
+            let ports = rewrite.ports.swapped();
+            let old = ports_at(l4, 0);
+            change = change.u16(old.first(), ports.first()).u16(old.second(), ports.second());
+            l4[..4].copy_from_slice(&ports.to_wire());
             let at = if quote.flow.protocol == UDP { 6 } else { 16 };
             if l4.len() >= at + 2 {
                 let old = u16_at(l4, at);
@@ -208,7 +210,7 @@ fn rewrite_error(frame: &mut [u8], packet: &Packet, quote: &Quote, rewrite: &Rew
             }
         }
         _ => {
-            let ident = (rewrite.ports >> 16 | rewrite.ports & 0xffff) as u16;
+            let ident = rewrite.ports.ident();
             let (old_ident, old) = (u16_at(l4, 4), u16_at(l4, 2));
             let new = Delta::new().u16(old_ident, ident).apply(old);
             put_u16(l4, 4, ident);

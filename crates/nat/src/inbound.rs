@@ -4,7 +4,8 @@ use crate::behaviour::{Dependence, DirectInbound, IdleExpiry, Overload, Unsolici
 use crate::held::Wait;
 use crate::outbound::Flow;
 use crate::packet::{Packet, Rewrite, decrement_ttl};
-use crate::session::{ICMP, TCP, addrs, flag, ports};
+use crate::pair::{Addrs, Ports};
+use crate::session::{ICMP, TCP, flag};
 use crate::table::slot_of;
 use crate::tcp::bits;
 use crate::time::ticks;
@@ -122,7 +123,7 @@ impl Nat {
         let index = self.find_open_mapping(flow)?;
         let inside = self.table.slab.at(index).inside();
         let (remote, port) = flow.source();
-        let new = (addrs(remote, inside.0), ports(port, inside.1));
+        let new = (Addrs::new(remote, inside.0), Ports::new(port, inside.1));
         Ok(InboundRewrite { rewrite: Rewrite::between((flow.addrs, flow.ports), new), index, has_session: false })
     }
 

@@ -1,15 +1,24 @@
 //! A flat hash index: keyed hash → number of a slab entry.
 //!
-//! Buckets of one cache line hold twelve entries of a one-byte tag and a 32-bit number; the keys themselves lie in the slab. A bucket
-//! that is full sends new entries on to the next one and counts them, so that a look-up knows when to stop and removal leaves no
-//! tombstones (the overflow count of Facebook's F14). A hit costs one line here and one in the slab.
+//! Buckets of one cache line hold twelve slots: a one-byte tag each, and 32 bits with the number and as many more bits of the hash as the
+//! number leaves room for. The keys themselves lie in the slab. A bucket that is full sends new entries on to the next one and counts them,
+//! so that a look-up knows when to stop and removal leaves no tombstones (the overflow count of Facebook's F14). A hit costs one line here
+//! and one in the slab, and hardly ever a wrong one.
+
+use crate::prefetch::prefetch;
 
 /// No entry.
 pub(crate) const NONE: u32 = u32::MAX;
 
 const SLOTS: usize = 12;
-/// Per cent of the slots that are used when the index is as full as it may be: 10.2 of 12.
-const LOAD_PERCENT: usize = 85;
+
+/// Per cent of the slots that are used when an index is as full as it may be. On the ordinary path few entries may lie outside their
+/// home bucket (about one in eighty); elsewhere memory counts more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Load {
+    Fast = 65,
+    Dense = 85,
+}
 
 const LOW_BITS_8: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS_8: u64 = 0x8080_8080_8080_8080;
@@ -29,13 +38,15 @@ struct Bucket {
 const EMPTY: Bucket = Bucket { tags_low: 0, tags_high: 0, overflow: 0, slots: [NONE; SLOTS] };
 
 impl Bucket {
-    /// A bit (the top one of each byte) for each slot whose tag may be `tag`. A byte above a true match can be a false one, which
-    /// the comparison of keys weeds out.
+    /// The slots whose tag is `tag`. One above a true match can be a false one, which the slot's other bits weed out.
     #[inline(always)]
-    fn matches(&self, tag: u8) -> (u64, u32) {
+    fn matches(&self, tag: u8) -> Matches {
         let low = self.tags_low ^ (u64::from(tag) * LOW_BITS_8);
         let high = self.tags_high ^ (u32::from(tag) * LOW_BITS_4);
-        (low.wrapping_sub(LOW_BITS_8) & !low & HIGH_BITS_8, high.wrapping_sub(LOW_BITS_4) & !high & HIGH_BITS_4)
+        Matches {
+            low: low.wrapping_sub(LOW_BITS_8) & !low & HIGH_BITS_8,
+            high: high.wrapping_sub(LOW_BITS_4) & !high & HIGH_BITS_4,
+        }
     }
 
     fn set_tag(&mut self, slot: usize, tag: u8) {
@@ -48,24 +59,36 @@ impl Bucket {
         }
     }
 
+    /// A slot without tag is free.
     fn free_slot(&self) -> Option<usize> {
-        self.slots.iter().position(|slot| *slot == NONE)
+        let slot = self.matches(0).first();
+        (slot < SLOTS).then_some(slot)
     }
 }
 
-/// Iterates over candidate slots of a match result.
-#[inline(always)]
-fn next_slot(bits: &mut (u64, u32)) -> Option<usize> {
-    if bits.0 != 0 {
-        let slot = bits.0.trailing_zeros() as usize / 8;
-        bits.0 &= bits.0 - 1;
-        Some(slot)
-    } else if bits.1 != 0 {
-        let slot = 8 + bits.1.trailing_zeros() as usize / 8;
-        bits.1 &= bits.1 - 1;
-        Some(slot)
-    } else {
-        None
+/// The top bit of each matching byte.
+#[derive(Debug, Clone, Copy)]
+struct Matches {
+    low: u64,
+    high: u32,
+}
+
+impl Matches {
+    /// The first slot; more than there are if there is none.
+    #[inline(always)]
+    fn first(self) -> usize {
+        // Which half it is in cannot be predicted.
+        let (bits, first) = core::hint::select_unpredictable(self.low != 0, (self.low, 0), (u64::from(self.high), 8));
+        first + bits.trailing_zeros() as usize / 8
+    }
+
+    #[inline(always)]
+    fn without(self, slot: usize) -> Self {
+        if slot < 8 {
+            Self { low: self.low & (self.low - 1), ..self }
+        } else {
+            Self { high: self.high & (self.high - 1), ..self }
+        }
     }
 }
 
@@ -79,12 +102,17 @@ fn tag_of(hash: u64) -> u8 {
 #[derive(Debug)]
 pub(crate) struct Index {
     buckets: Box<[Bucket]>,
+    /// The bits of a slot that are the entry's number; the others are of the hash.
+    number_mask: u32,
 }
 
 impl Index {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        let buckets = (capacity * 100).div_ceil(SLOTS * LOAD_PERCENT).max(2);
-        Self { buckets: vec![EMPTY; buckets].into_boxed_slice() }
+    /// For at most `capacity` entries, whose numbers are below `numbers`.
+    pub(crate) fn new(capacity: usize, numbers: u32, load: Load) -> Self {
+        let buckets = (capacity * 100).div_ceil(SLOTS * load as usize).max(2);
+        // All ones is no number: a slot of all ones is empty.
+        let number_mask = u32::MAX >> numbers.leading_zeros();
+        Self { buckets: vec![EMPTY; buckets].into_boxed_slice(), number_mask }
     }
 
     /// Bytes of memory used.
@@ -92,8 +120,9 @@ impl Index {
         size_of_val(&*self.buckets)
     }
 
+    /// The number of the bucket where a look-up begins.
     #[inline(always)]
-    fn home(&self, hash: u64) -> usize {
+    pub(crate) fn home(&self, hash: u64) -> usize {
         (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
@@ -102,49 +131,91 @@ impl Index {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
-    /// Touches the cache line where a look-up of `hash` begins; the value only keeps the load alive.
+    /// What a slot holds for an entry.
     #[inline(always)]
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
-        self.buckets[self.home(hash)].tags_low
+    fn pack(&self, hash: u64, entry: u32) -> u32 {
+        entry | self.hash_bits(hash)
     }
 
-    /// The first entry in the home bucket whose tag fits, unverified, or [`NONE`]: what a batch fetches ahead.
+    /// The bits of the hash that a slot has room for. Those of the tag are not among them but at the very end.
     #[inline(always)]
-    pub(crate) fn candidate(&self, hash: u64) -> u32 {
-        let bucket = &self.buckets[self.home(hash)];
-        let mut bits = bucket.matches(tag_of(hash));
-        next_slot(&mut bits).map_or(NONE, |slot| bucket.slots[slot])
+    fn hash_bits(&self, hash: u64) -> u32 {
+        (hash as u32).rotate_right(8) & !self.number_mask
+    }
+
+    /// Asks for a bucket's cache line.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, home: usize) {
+        prefetch(&self.buckets[home]);
+    }
+
+    /// The first entry on the way from the home bucket whose hash fits, its key unseen, or a number that no entry has: what a batch
+    /// fetches ahead.
+    #[inline(always)]
+    pub(crate) fn candidate(&self, home: usize, hash: u64) -> u32 {
+        let bucket = &self.buckets[home];
+        let packed = bucket.slots.get(bucket.matches(tag_of(hash)).first()).copied().unwrap_or(NONE);
+        if packed & !self.number_mask == self.hash_bits(hash) {
+            return packed & self.number_mask;
+        }
+        self.candidate_beyond(home, hash)
+    }
+
+    #[inline(never)]
+    fn candidate_beyond(&self, home: usize, hash: u64) -> u32 {
+        let mut candidate = NONE;
+        self.walk(home, hash, |entry| {
+            candidate = entry;
+            true
+        });
+        candidate
+    }
+
+    /// Shows `stop` the entries whose hash fits until it says so.
+    #[inline(always)]
+    fn walk(&self, home: usize, hash: u64, mut stop: impl FnMut(u32) -> bool) {
+        let (tag, bits) = (tag_of(hash), self.hash_bits(hash));
+        let mut at = home;
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            let mut matches = bucket.matches(tag);
+            let mut slot = matches.first();
+            while let Some(packed) = bucket.slots.get(slot) {
+                if *packed != NONE && packed & !self.number_mask == bits && stop(packed & self.number_mask) {
+                    return;
+                }
+                matches = matches.without(slot);
+                slot = matches.first();
+            }
+            if bucket.overflow == 0 {
+                return;
+            }
+            at = self.next(at);
+        }
     }
 
     /// The entry with this hash for which `is_key` holds.
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut is_key: impl FnMut(u32) -> bool) -> Option<u32> {
-        let tag = tag_of(hash);
-        let mut at = self.home(hash);
-        for _ in 0..self.buckets.len() {
-            let bucket = &self.buckets[at];
-            let mut bits = bucket.matches(tag);
-            while let Some(slot) = next_slot(&mut bits) {
-                let entry = bucket.slots[slot];
-                if entry != NONE && is_key(entry) {
-                    return Some(entry);
-                }
+        let mut found = None;
+        self.walk(self.home(hash), hash, |entry| {
+            let is = is_key(entry);
+            if is {
+                found = Some(entry);
             }
-            if bucket.overflow == 0 {
-                return None;
-            }
-            at = self.next(at);
-        }
-        None
+            is
+        });
+        found
     }
 
     /// Adds an entry. The caller keeps the number of entries within the capacity and does not add a key twice.
     pub(crate) fn insert(&mut self, hash: u64, entry: u32) {
+        let packed = self.pack(hash, entry);
         let mut at = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[at];
             if let Some(slot) = bucket.free_slot() {
-                bucket.slots[slot] = entry;
+                bucket.slots[slot] = packed;
                 bucket.set_tag(slot, tag_of(hash));
                 return;
             }
@@ -171,15 +242,16 @@ impl Index {
     /// Puts `new` in the place of `old`, under the same key.
     pub(crate) fn replace(&mut self, hash: u64, old: u32, new: u32) -> bool {
         let Some((at, slot)) = self.position(hash, old) else { return false };
-        self.buckets[at].slots[slot] = new;
+        self.buckets[at].slots[slot] = self.pack(hash, new);
         true
     }
 
     fn position(&self, hash: u64, entry: u32) -> Option<(usize, usize)> {
+        let packed = self.pack(hash, entry);
         let mut at = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            if let Some(slot) = bucket.slots.iter().position(|slot| *slot == entry) {
+            if let Some(slot) = bucket.slots.iter().position(|slot| *slot == packed) {
                 return Some((at, slot));
             }
             if bucket.overflow == 0 {
@@ -204,7 +276,7 @@ mod tests {
 
     #[test]
     fn full_to_capacity_every_entry_is_found() {
-        let mut index = Index::with_capacity(10_000);
+        let mut index = Index::new(10_000, 10_000, Load::Dense);
         let hash = |entry: u32| u64::from(entry).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for entry in 0..10_000 {
             index.insert(hash(entry), entry);
@@ -221,11 +293,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_largest_number_is_not_mistaken_for_an_empty_slot() {
+        for numbers in [1, 2, 3, 4, 255, 256, crate::CAPACITY_MAX] {
+            let mut index = Index::new(4, numbers, Load::Fast);
+            index.insert(u64::MAX, numbers - 1);
+            assert_eq!(index.find(u64::MAX, |_| true), Some(numbers - 1));
+            assert_eq!(index.candidate(index.home(u64::MAX), u64::MAX), numbers - 1);
+            assert!(index.remove(u64::MAX, numbers - 1));
+            // No valid number at any rate.
+            assert!(index.candidate(index.home(u64::MAX), u64::MAX) >= numbers);
+        }
+    }
+
     proptest! {
         /// Few distinct hashes, so that buckets overflow into each other all the time.
         #[test]
         fn agrees_with_a_hash_map(operations in proptest::collection::vec((0u8..3, 0u64..5, 0u32..40), 0..400)) {
-            let mut index = Index::with_capacity(40);
+            let mut index = Index::new(40, 200, Load::Dense);
             let mut model: HashMap<u32, u64> = HashMap::new();
             for (operation, place, entry) in operations {
                 let hash = place << 62 | place;
@@ -247,6 +332,7 @@ mod tests {
                 }
                 for (entry, hash) in &model {
                     prop_assert_eq!(index.find(*hash, |found| found == *entry), Some(*entry));
+                    prop_assert_ne!(index.candidate(index.home(*hash), *hash), NONE);
                 }
             }
         }

@@ -6,7 +6,7 @@
 //!
 //! The established path parses from fixed offsets, looks up whole bursts in flat tables (hash all, touch all, then process), and rewrites
 //! addresses, ports, TTL and both checksums in one pass. All memory is taken when the translator is made.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod allocate;
 mod answer;
@@ -27,11 +27,14 @@ mod icmp;
 mod inbound;
 mod index;
 mod nat;
+mod ordinary;
 mod outbound;
 mod packet;
+mod pair;
 mod policer;
 mod policy;
 mod ports;
+mod prefetch;
 mod profile;
 mod release;
 mod route;

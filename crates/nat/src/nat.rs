@@ -58,8 +58,6 @@ pub struct Nat {
     pub(crate) errors: TokenBucket,
     /// Only if a capacity is enforced.
     pub(crate) policer: Option<Policer>,
-    /// Keeps the loads of the touch pass alive.
-    pub(crate) touched: u64,
 }
 
 /// Counters of identifications; destinations share them by hash.
@@ -121,7 +119,6 @@ impl Nat {
             collector: Collector::new(&behaviour.collection),
             errors: TokenBucket::new(behaviour.icmp_rules.built_per_second),
             policer: Policer::new(&behaviour.capacity),
-            touched: 0,
             config,
         })
     }
@@ -182,7 +179,7 @@ fn refresh_table(behaviour: &Behaviour, timeouts: &[u32; State::COUNT], one: Ref
     let mut table = *timeouts;
     for state in State::ALL {
         let rules = match state {
-            State::UdpNew | State::UdpStream => &behaviour.udp,
+            State::UdpNew | State::UdpNewIn | State::UdpStream => &behaviour.udp,
             State::Icmp => &behaviour.icmp,
             State::Free
             | State::SynSent

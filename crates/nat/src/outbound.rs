@@ -2,11 +2,12 @@
 
 use crate::behaviour::{Hairpin, IdleExpiry, Midstream};
 use crate::held::Wait;
-use crate::packet::{Head, Packet, Rewrite, decrement_ttl, query_ports, u16_at};
+use crate::packet::{Packet, Rewrite, decrement_ttl, ports_at, query_ports, u16_at, u32_at};
+use crate::pair::{Addrs, Ports};
 use crate::policy::Decision;
 use crate::session::{ICMP, Session, TCP, flag};
 use crate::table::slot_of;
-use crate::tcp::{self, bits};
+use crate::tcp::{self, State, bits};
 use crate::wheel::before;
 use crate::{Direction, DropReason, Nat, Verdict};
 use core::net::Ipv4Addr;
@@ -17,9 +18,9 @@ use natrig_wire::{Frame, icmpv4};
 pub(crate) struct Flow {
     pub(crate) protocol: u8,
     /// Source, destination.
-    pub(crate) addrs: u64,
+    pub(crate) addrs: Addrs,
     /// Source, destination; of a query as [`query_ports`] has it.
-    pub(crate) ports: u32,
+    pub(crate) ports: Ports,
     pub(crate) tcp_flags: u8,
     /// TCP: sequence number, and that behind the segment's last byte.
     pub(crate) seq: u32,
@@ -28,16 +29,19 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn of_transport(frame: &[u8], packet: &Packet) -> Result<Self, DropReason> {
-        let Head { addrs, ports, protocol, tcp_flags, .. } = packet.transport(frame)?;
-        let mut flow = Self { protocol, addrs, ports, tcp_flags, seq: 0, seq_end: 0 };
+        let l4 = packet.transport(frame)?;
+        let (protocol, ports) = (packet.protocol, ports_at(l4, 0));
+        let addrs = Addrs::new(packet.src, packet.dst);
+        let mut flow = Self { protocol, addrs, ports, tcp_flags: 0, seq: 0, seq_end: 0 };
         if protocol == TCP {
-            let header_len = usize::from(frame[packet.l4 + 12] >> 4) * 4;
+            flow.tcp_flags = l4[13];
+            let header_len = usize::from(l4[12] >> 4) * 4;
             if header_len < 20 || header_len > packet.l4_len() && !packet.is_fragment() {
                 return Err(DropReason::Malformed);
             }
-            flow.seq = crate::packet::u32_at(frame, packet.l4 + 4);
+            flow.seq = u32_at(l4, 4);
             let data = packet.l4_len().saturating_sub(header_len) as u32;
-            let counted = u32::from(tcp_flags & bits::SYN != 0) + u32::from(tcp_flags & bits::FIN != 0);
+            let counted = u32::from(flow.tcp_flags & bits::SYN != 0) + u32::from(flow.tcp_flags & bits::FIN != 0);
             flow.seq_end = flow.seq.wrapping_add(data).wrapping_add(counted);
         }
         Ok(flow)
@@ -45,16 +49,16 @@ impl Flow {
 
     pub(crate) fn of_query(frame: &[u8], packet: &Packet, outbound: bool) -> Self {
         let ident = u16_at(frame, packet.l4 + 4);
-        let addrs = crate::session::addrs(packet.src, packet.dst);
+        let addrs = Addrs::new(packet.src, packet.dst);
         Self { protocol: ICMP, addrs, ports: query_ports(ident, outbound), tcp_flags: 0, seq: 0, seq_end: 0 }
     }
 
     pub(crate) const fn source(&self) -> (u32, u16) {
-        ((self.addrs >> 32) as u32, (self.ports >> 16) as u16)
+        (self.addrs.first(), self.ports.first())
     }
 
     pub(crate) const fn destination(&self) -> (u32, u16) {
-        (self.addrs as u32, self.ports as u16)
+        (self.addrs.second(), self.ports.second())
     }
 
     /// A SYN without ACK: the start of a connection.
@@ -169,10 +173,7 @@ impl Nat {
             // A refusal of one needs no session.
             Some(index) if flow.tcp_flags & bits::RST != 0 => {
                 let outside = self.table.slab.at(index).outside();
-                let new = (
-                    crate::session::addrs(outside.0, packet.dst),
-                    crate::session::ports(outside.1, flow.destination().1),
-                );
+                let new = (Addrs::new(outside.0, packet.dst), Ports::new(outside.1, flow.destination().1));
                 Rewrite::between((flow.addrs, flow.ports), new).apply(frame.bytes_mut(), packet);
                 self.renew_ident(frame.bytes_mut(), packet);
                 decrement_ttl(frame.bytes_mut());
@@ -255,10 +256,11 @@ impl Nat {
         let old = session.state;
         let new = match flow.protocol {
             TCP => tcp::step(self.config.behaviour.tcp_rules.machine, old, original, flow.tcp_flags),
-            _ if old == tcp::State::UdpNew && !original => tcp::State::UdpStream,
+            _ if matches!(old, State::UdpNew | State::UdpNewIn) && !original => State::UdpStream,
             _ => old,
         };
         session.state = new;
+        session.settle();
         if dir == Direction::Outbound
             && flow.protocol == TCP
             && (flow.seq_end.wrapping_sub(session.seq_end).cast_signed() > 0 || flow.is_syn())

@@ -1,21 +1,13 @@
 //! Headers as the translator reads and writes them: by fixed offset for the ordinary packet, field by field for the others.
 
 use crate::DropReason;
-use crate::session::{ICMP, Session, TCP, UDP, addrs, delta_from_bits, ports};
+use crate::pair::{Addrs, Ports};
+use crate::session::{ICMP, Session, TCP, UDP};
 use natrig_wire::checksum::{self, Delta};
 
 /// Where IPv4 begins in a frame.
 pub(crate) const L3: usize = 14;
-/// Where the transport header begins if IPv4 has no options.
-const L4: usize = L3 + 20;
-/// Ethernet, IPv4 and UDP headers.
-const UDP_HEADERS: usize = L4 + 8;
-/// Ethernet, IPv4 and TCP headers.
-const TCP_HEADERS: usize = L4 + 20;
-
 const ETHERTYPE_IPV4: u16 = 0x0800;
-/// Offset and "more fragments" of the fragment word: zero if the packet is whole.
-const FRAGMENT_BITS: u16 = 0x3fff;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const DONT_FRAGMENT: u16 = 0x4000;
 
@@ -33,6 +25,11 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[inline(always)]
+pub(crate) fn ports_at(bytes: &[u8], at: usize) -> Ports {
+    Ports::from_wire([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[inline(always)]
 pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
@@ -40,87 +37,6 @@ pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
 #[inline(always)]
 pub(crate) fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
-}
-
-/// What the ordinary path needs of a packet.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Head {
-    pub(crate) addrs: u64,
-    pub(crate) hash: u64,
-    pub(crate) ports: u32,
-    pub(crate) protocol: u8,
-    /// TCP flags; zero for UDP.
-    pub(crate) tcp_flags: u8,
-}
-
-/// Reads an ordinary packet: IPv4 without options, whole, TTL to spare, header checksum right, UDP or TCP. None for any other.
-#[inline(always)]
-pub(crate) fn read_head(frame: &[u8]) -> Option<Head> {
-    let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
-    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
-    // EtherType, version and length of the header, type of service, total length, identification.
-    let first = word(12);
-    // Fragment word, TTL, protocol, header checksum, half of the source.
-    let second = word(20);
-    let total_len = (first >> 16 & 0xffff) as usize;
-    let ordinary = first >> 40 == 0x08_0045
-        && second >> 48 & u64::from(FRAGMENT_BITS) == 0
-        && second >> 40 & 0xff > 1
-        && total_len + L3 <= frame.len();
-    if !ordinary {
-        return None;
-    }
-    let addrs = word(26);
-    // The sum of the ten header words, in parts of 64 bits; every part has its carries far above.
-    let halves = |word: u64| (word >> 32) + (word & 0xffff_ffff);
-    let sum = halves(first & 0xffff_ffff_ffff) + (second >> 32) + (second >> 16 & 0xffff) + halves(addrs);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    if ((sum >> 16) + (sum & 0xffff)) as u16 != 0xffff {
-        return None;
-    }
-    let ports = u32_at(bytes, L4);
-    let protocol = (second >> 32) as u8;
-    match protocol {
-        UDP if total_len >= 28 => Some(Head { addrs, hash: 0, ports, protocol, tcp_flags: 0 }),
-        TCP if total_len >= 40 => {
-            let bytes: &[u8; TCP_HEADERS] = frame.first_chunk()?;
-            Some(Head { addrs, hash: 0, ports, protocol, tcp_flags: bytes[L4 + 13] })
-        }
-        _ => None,
-    }
-}
-
-/// Rewrites an ordinary packet: addresses, ports, TTL, both checksums.
-#[inline(always)]
-pub(crate) fn rewrite_head<const OUT: bool>(frame: &mut [u8], session: &Session, protocol: u8) -> bool {
-    let (new_addrs, new_ports, flip) = if OUT {
-        (session.in_addrs.rotate_left(32), session.in_ports.rotate_left(16), 0)
-    } else {
-        (session.out_addrs.rotate_left(32), session.out_ports.rotate_left(16), 0xffff)
-    };
-    let l4_delta = delta_from_bits(session.l4_delta ^ flip);
-    if protocol == UDP {
-        let Some(bytes) = frame.first_chunk_mut::<UDP_HEADERS>() else { return false };
-        let sum = delta_apply_udp(l4_delta, u16_at(bytes, L4 + 6));
-        put_u16(bytes, L4 + 6, sum);
-    } else {
-        let Some(bytes) = frame.first_chunk_mut::<TCP_HEADERS>() else { return false };
-        let sum = l4_delta.apply(u16_at(bytes, L4 + 16));
-        put_u16(bytes, L4 + 16, sum);
-    }
-    let Some(bytes) = frame.first_chunk_mut::<UDP_HEADERS>() else { return false };
-    bytes[L3 + 8] -= 1;
-    let sum = delta_from_bits(session.addr_delta ^ flip).and(TTL_DELTA).apply(u16_at(bytes, L3 + 10));
-    put_u16(bytes, L3 + 10, sum);
-    bytes[L3 + 12..L3 + 20].copy_from_slice(&new_addrs.to_be_bytes());
-    put_u32(bytes, L4, new_ports);
-    true
-}
-
-#[inline(always)]
-const fn delta_apply_udp(delta: Delta, checksum: u16) -> u16 {
-    delta.apply_udp(checksum)
 }
 
 /// An IPv4 packet read with care: any options, fragments, any protocol.
@@ -186,25 +102,23 @@ impl Packet {
         self.end() - self.l4
     }
 
-    /// Ports and TCP flags of a UDP or TCP packet, if its header is all there. A first fragment need not hold all of TCP's header, but
-    /// must hold what is rewritten.
-    pub(crate) fn transport(&self, frame: &[u8]) -> Result<Head, DropReason> {
+    /// The transport header of a UDP or TCP packet, if it is all there: a first fragment must hold what is rewritten.
+    pub(crate) fn transport<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8], DropReason> {
         let l4 = frame.get(self.l4..self.end()).ok_or(DropReason::Malformed)?;
         let least = if self.protocol == TCP { 20 } else { 8 };
-        if l4.len() < least {
-            return Err(if self.is_fragment() { DropReason::FragmentTiny } else { DropReason::Malformed });
+        if l4.len() >= least {
+            return Ok(l4);
         }
-        let tcp_flags = if self.protocol == TCP { l4[13] } else { 0 };
-        Ok(Head { addrs: addrs(self.src, self.dst), hash: 0, ports: u32_at(l4, 0), protocol: self.protocol, tcp_flags })
+        Err(if self.is_fragment() { DropReason::FragmentTiny } else { DropReason::Malformed })
     }
 }
 
 /// A change of one end of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rewrite {
-    pub(crate) addrs: u64,
+    pub(crate) addrs: Addrs,
     /// Ports, or for ICMP the identifier in both halves.
-    pub(crate) ports: u32,
+    pub(crate) ports: Ports,
     pub(crate) addr_delta: Delta,
     pub(crate) l4_delta: Delta,
 }
@@ -212,23 +126,25 @@ pub(crate) struct Rewrite {
 impl Rewrite {
     /// From the inside end to the outside end (source), or back (destination).
     pub(crate) fn of(session: &Session, outbound: bool) -> Self {
+        // Outbound the deltas as they are, inbound their complements.
         let (addrs, ports, flip) = if outbound {
-            (session.in_addrs.rotate_left(32), session.in_ports.rotate_left(16), 0)
+            (session.in_addrs.swapped(), session.in_ports.swapped(), 0)
         } else {
-            (session.out_addrs.rotate_left(32), session.out_ports.rotate_left(16), 0xffff)
+            (session.out_addrs.swapped(), session.out_ports.swapped(), 0xffff)
         };
         Self {
             addrs,
             ports,
-            addr_delta: delta_from_bits(session.addr_delta ^ flip),
-            l4_delta: delta_from_bits(session.l4_delta ^ flip),
+            addr_delta: Delta::from_bits(u16::from_be(session.addr_delta) ^ flip),
+            l4_delta: Delta::from_bits(u16::from_be(session.l4_delta) ^ flip),
         }
     }
 
     /// For a packet that belongs to a mapping but to no session: new ends and what they change.
-    pub(crate) fn between(old: (u64, u32), new: (u64, u32)) -> Self {
-        let addr_delta = Delta::new().u32((old.0 >> 32) as u32, (new.0 >> 32) as u32).u32(old.0 as u32, new.0 as u32);
-        Self { addrs: new.0, ports: new.1, addr_delta, l4_delta: addr_delta.u32(old.1, new.1) }
+    pub(crate) fn between(old: (Addrs, Ports), new: (Addrs, Ports)) -> Self {
+        let addr_delta = Delta::new().u32(old.0.first(), new.0.first()).u32(old.0.second(), new.0.second());
+        let l4_delta = addr_delta.u16(old.1.first(), new.1.first()).u16(old.1.second(), new.1.second());
+        Self { addrs: new.0, ports: new.1, addr_delta, l4_delta }
     }
 
     /// Writes it into a UDP or TCP packet (whole, or a first fragment), or an ICMP query; TTL stays.
@@ -237,18 +153,18 @@ impl Rewrite {
         let l4 = &mut frame[packet.l4..];
         match packet.protocol {
             UDP => {
-                put_u32(l4, 0, self.ports);
+                l4[..4].copy_from_slice(&self.ports.to_wire());
                 let sum = self.l4_delta.apply_udp(u16_at(l4, 6));
                 put_u16(l4, 6, sum);
             }
             TCP => {
-                put_u32(l4, 0, self.ports);
+                l4[..4].copy_from_slice(&self.ports.to_wire());
                 let sum = self.l4_delta.apply(u16_at(l4, 16));
                 put_u16(l4, 16, sum);
             }
             ICMP => {
                 // No pseudo-header: the addresses do not count. One half of the ports is zero.
-                let ident = (self.ports >> 16 | self.ports & 0xffff) as u16;
+                let ident = self.ports.ident();
                 let sum = Delta::new().u16(u16_at(l4, 4), ident).apply(u16_at(l4, 2));
                 put_u16(l4, 2, sum);
                 put_u16(l4, 4, ident);
@@ -262,7 +178,7 @@ impl Rewrite {
         let ip = &mut frame[L3..];
         let sum = self.addr_delta.apply(u16_at(ip, 10));
         put_u16(ip, 10, sum);
-        ip[12..20].copy_from_slice(&self.addrs.to_be_bytes());
+        ip[12..20].copy_from_slice(&self.addrs.to_wire());
     }
 }
 
@@ -276,8 +192,8 @@ pub(crate) fn decrement_ttl(frame: &mut [u8]) {
 }
 
 /// Ports of an ICMP query as a session has them.
-pub(crate) const fn query_ports(ident: u16, outbound: bool) -> u32 {
-    if outbound { ports(ident, 0) } else { ports(0, ident) }
+pub(crate) const fn query_ports(ident: u16, outbound: bool) -> Ports {
+    if outbound { Ports::new(ident, 0) } else { Ports::new(0, ident) }
 }
 
 /// True for addresses that no packet may come from.
@@ -309,32 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn reads_an_ordinary_packet() {
-        let head = read_head(&dns()).unwrap();
-        assert_eq!((head.addrs, head.ports, head.protocol), (0x0a00_0001_c000_0235, 0x04d2_0035, 17));
-    }
-
-    #[test]
-    fn leaves_everything_unusual_to_the_careful_path() {
-        for (at, value) in
-            [(12, 0x86), (14, 0x46), (20, 0x20), (21, 1), (22, 1), (22, 0), (23, 47), (24, 0x55), (16, 9)]
-        {
-            let mut frame = dns();
-            frame[at] = value;
-            // The header checksum is made right again, but where the checksum itself was changed.
-            if at != 24 {
-                put_u16(&mut frame, 24, 0);
-                let sum = checksum::finish(checksum::sum(0, &frame[14..34]));
-                put_u16(&mut frame, 24, sum);
-            }
-            assert!(read_head(&frame).is_none(), "byte {at} = {value}");
-        }
-        for len in 0..46 {
-            assert!(read_head(&dns()[..len]).is_none(), "{len} bytes");
-        }
-    }
-
-    #[test]
     fn careful_reading_refuses_what_is_not_a_packet() {
         let check = |at: usize, value: u8| {
             let mut frame = dns();
@@ -347,22 +237,6 @@ mod tests {
         assert_eq!(check(16, 1), DropReason::Malformed);
         assert_eq!(check(24, 0), DropReason::HeaderChecksum);
         assert_eq!(Packet::read(&dns()[..33]).unwrap_err(), DropReason::Malformed);
-    }
-
-    #[test]
-    fn both_rewrites_agree_and_undo_each_other() {
-        let session = Session::new(UDP, (0x0a00_0001, 1234), (0xc000_0235, 53), (0xc633_6401, 40_000));
-        let mut fast = dns();
-        assert!(rewrite_head::<true>(&mut fast, &session, UDP));
-        let mut careful = dns();
-        let packet = Packet::read(&careful).unwrap();
-        Rewrite::of(&session, true).apply(&mut careful, &packet);
-        decrement_ttl(&mut careful);
-        assert_eq!(fast, careful);
-        let packet = Packet::read(&fast).unwrap();
-        assert_eq!((packet.src, packet.dst, packet.ttl), (0xc633_6401, 0xc000_0235, 63));
-        let pseudo = checksum::pseudo_header(packet.src, packet.dst, 17, 12);
-        assert_eq!(checksum::fold(checksum::sum(pseudo, &fast[34..])), 0xffff);
     }
 
     #[test]

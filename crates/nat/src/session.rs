@@ -5,6 +5,7 @@
 //! there is no second kind of record.
 
 use crate::index::NONE;
+use crate::pair::{Addrs, Ports};
 use crate::tcp::State;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use natrig_wire::checksum::Delta;
@@ -32,38 +33,32 @@ pub(crate) mod flag {
     pub(crate) const HELD: u8 = 64;
 }
 
-/// A pair of addresses in one word, the first one in the upper half.
-#[inline(always)]
-pub(crate) const fn addrs(first: u32, second: u32) -> u64 {
-    (first as u64) << 32 | second as u64
-}
-
-/// A pair of ports in one word, the first one in the upper half.
-#[inline(always)]
-pub(crate) const fn ports(first: u16, second: u16) -> u32 {
-    (first as u32) << 16 | second as u32
-}
+/// The ordinary path may translate UDP packets of a session.
+pub(crate) const QUICK_UDP: u8 = 1;
+/// The ordinary path may translate TCP segments without SYN, FIN and RST of a session.
+pub(crate) const QUICK_TCP: u8 = 2;
 
 /// A translation and its state. Packets of ICMP queries have the identifier as the inside (outside) port, and remote port 0.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Session {
     /// Inside address, remote address: what an outbound packet carries.
-    pub(crate) out_addrs: u64,
+    pub(crate) out_addrs: Addrs,
     /// Remote address, outside address: what an inbound packet carries.
-    pub(crate) in_addrs: u64,
+    pub(crate) in_addrs: Addrs,
     /// Inside port, remote port.
-    pub(crate) out_ports: u32,
+    pub(crate) out_ports: Ports,
     /// Remote port, outside port.
-    pub(crate) in_ports: u32,
-    /// What outbound translation of the address changes in a checksum, folded; inbound it is the complement.
+    pub(crate) in_ports: Ports,
+    /// What outbound translation of the address changes in a checksum, in memory order; inbound it is the complement.
     pub(crate) addr_delta: u16,
     /// The same of address and port together.
     pub(crate) l4_delta: u16,
     pub(crate) state: State,
     pub(crate) protocol: u8,
     pub(crate) flags: u8,
-    pub(crate) spare: u8,
+    /// What of it the ordinary path may translate: [`QUICK_UDP`] or [`QUICK_TCP`], outbound in the lower half, inbound in the upper.
+    pub(crate) quick: u8,
     /// The tick at which it is dead.
     pub(crate) expires: u32,
     pub(crate) packets_out: u32,
@@ -80,16 +75,16 @@ pub(crate) struct Session {
 
 impl Session {
     const EMPTY: Self = Self {
-        out_addrs: 0,
-        in_addrs: 0,
-        out_ports: 0,
-        in_ports: 0,
+        out_addrs: Addrs::new(0, 0),
+        in_addrs: Addrs::new(0, 0),
+        out_ports: Ports::new(0, 0),
+        in_ports: Ports::new(0, 0),
         addr_delta: 0,
         l4_delta: 0,
         state: State::Free,
         protocol: 0,
         flags: 0,
-        spare: 0,
+        quick: 0,
         expires: 0,
         packets_out: 0,
         packets_in: 0,
@@ -104,12 +99,12 @@ impl Session {
         let addr = Delta::new().u32(inside.0, outside.0);
         let l4 = addr.u16(inside.1, outside.1);
         Self {
-            out_addrs: addrs(inside.0, remote.0),
-            in_addrs: addrs(remote.0, outside.0),
-            out_ports: ports(inside.1, remote.1),
-            in_ports: ports(remote.1, outside.1),
-            addr_delta: delta_bits(addr),
-            l4_delta: delta_bits(l4),
+            out_addrs: Addrs::new(inside.0, remote.0),
+            in_addrs: Addrs::new(remote.0, outside.0),
+            out_ports: Ports::new(inside.1, remote.1),
+            in_ports: Ports::new(remote.1, outside.1),
+            addr_delta: addr.to_bits().to_be(),
+            l4_delta: l4.to_bits().to_be(),
             protocol,
             ..Self::EMPTY
         }
@@ -117,17 +112,30 @@ impl Session {
 
     #[inline(always)]
     pub(crate) const fn inside(&self) -> (u32, u16) {
-        ((self.out_addrs >> 32) as u32, (self.out_ports >> 16) as u16)
+        (self.out_addrs.first(), self.out_ports.first())
     }
 
     #[inline(always)]
     pub(crate) const fn remote(&self) -> (u32, u16) {
-        (self.out_addrs as u32, self.out_ports as u16)
+        (self.out_addrs.second(), self.out_ports.second())
     }
 
     #[inline(always)]
     pub(crate) const fn outside(&self) -> (u32, u16) {
-        (self.in_addrs as u32, self.in_ports as u16)
+        (self.in_addrs.second(), self.in_ports.second())
+    }
+
+    /// Sets `quick` after a change of state or flags.
+    pub(crate) const fn settle(&mut self) {
+        let code = match self.protocol {
+            UDP => QUICK_UDP,
+            TCP => QUICK_TCP,
+            _ => 0,
+        };
+        let ordinary = self.flags & (flag::HELD | flag::HAIRPIN) == 0;
+        let out = if ordinary && self.state.is_steady(true) { code } else { 0 };
+        let inb = if ordinary && self.state.is_steady(false) { code } else { 0 };
+        self.quick = out | inb << 4;
     }
 
     #[inline(always)]
@@ -138,17 +146,6 @@ impl Session {
     pub(crate) const fn is_free(&self) -> bool {
         matches!(self.state, State::Free)
     }
-}
-
-/// A delta as 16 bits. [`Delta::apply`] of all ones is the complement of the folded delta.
-const fn delta_bits(delta: Delta) -> u16 {
-    !delta.apply(0xffff)
-}
-
-/// The delta that [`delta_bits`] was made from.
-#[inline(always)]
-pub(crate) const fn delta_from_bits(bits: u16) -> Delta {
-    Delta::new().u16(0xffff, bits)
 }
 
 /// All sessions. Entries are numbered; free ones form a list.
@@ -182,6 +179,7 @@ impl Slab {
         let entry = self.entries.get_mut(index as usize)?;
         self.free = entry.wheel_next;
         *entry = session;
+        entry.settle();
         entry.ring_next = index;
         entry.ring_prev = index;
         self.live += 1;
@@ -194,6 +192,7 @@ impl Slab {
         debug_assert!(!entry.is_free());
         entry.state = State::Free;
         entry.flags = 0;
+        entry.quick = 0;
         entry.wheel_next = self.free;
         self.free = index;
         self.live -= 1;
@@ -272,18 +271,6 @@ mod tests {
     #[test]
     fn a_session_is_a_cache_line() {
         assert_eq!(size_of::<Session>(), 64);
-    }
-
-    #[test]
-    fn deltas_survive_sixteen_bits() {
-        for (old, new) in [(0x0a00_0001u32, 0xc633_6401u32), (0, u32::MAX), (1, 1)] {
-            let delta = Delta::new().u32(old, new);
-            for checksum in [0u16, 1, 0x1234, 0xfffe, 0xffff] {
-                assert_eq!(delta_from_bits(delta_bits(delta)).apply(checksum) % 0xffff, delta.apply(checksum) % 0xffff);
-                let there = delta_from_bits(delta_bits(delta)).apply(checksum);
-                assert_eq!(delta_from_bits(!delta_bits(delta)).apply(there) % 0xffff, checksum % 0xffff);
-            }
-        }
     }
 
     #[test]

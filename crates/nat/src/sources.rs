@@ -2,7 +2,7 @@
 
 use crate::behaviour::{PortBlocks, PortRange, QuotaRules};
 use crate::hash::{KeyKind, KeyedHash};
-use crate::index::{Index, NONE};
+use crate::index::{Index, Load, NONE};
 use crate::time::ticks;
 
 /// A block doubles at most so often: 1 to 65536 ports is 16 doublings.
@@ -97,7 +97,7 @@ impl Sources {
         Self {
             mask,
             rules: rules.clone(),
-            index: Index::with_capacity(rules.max_sources as usize),
+            index: Index::new(rules.max_sources as usize, rules.max_sources, Load::Dense),
             entries: Vec::with_capacity(rules.max_sources as usize),
             free: NONE,
             units,

@@ -2,8 +2,9 @@
 
 use crate::behaviour::{Dependence, Overload, ProtocolRules};
 use crate::hash::{KeyKind, KeyedHash};
-use crate::index::Index;
-use crate::session::{Session, Slab, TCP, UDP, addrs, flag, ports};
+use crate::index::{Index, Load};
+use crate::pair::{Addrs, Ports};
+use crate::session::{Session, Slab, TCP, UDP, flag};
 use crate::wheel::{Wheel, before};
 
 /// Which keys a protocol's mappings are entered under.
@@ -62,9 +63,9 @@ impl Table {
         Self {
             hash,
             slab: Slab::with_capacity(capacity),
-            outbound: Index::with_capacity(capacity as usize),
-            inbound: Index::with_capacity(capacity as usize),
-            groups: Index::with_capacity(capacity as usize * groups),
+            outbound: Index::new(capacity as usize, capacity, Load::Fast),
+            inbound: Index::new(capacity as usize, capacity, Load::Fast),
+            groups: Index::new(capacity as usize * groups, capacity, Load::Dense),
             wheel: Wheel::new(now),
             keys,
         }
@@ -79,17 +80,17 @@ impl Table {
     }
 
     #[inline(always)]
-    pub(crate) fn outbound_hash(&self, protocol: u8, addrs: u64, ports: u32) -> u64 {
-        self.hash.hash(KeyKind::Outbound, protocol, addrs, ports)
+    pub(crate) fn outbound_hash(&self, protocol: u8, addrs: Addrs, ports: Ports) -> u64 {
+        self.hash.hash(KeyKind::Outbound, protocol, addrs.bits(), ports.bits())
     }
 
     #[inline(always)]
-    pub(crate) fn inbound_hash(&self, protocol: u8, addrs: u64, ports: u32) -> u64 {
-        self.hash.hash(KeyKind::Inbound, protocol, addrs, ports)
+    pub(crate) fn inbound_hash(&self, protocol: u8, addrs: Addrs, ports: Ports) -> u64 {
+        self.hash.hash(KeyKind::Inbound, protocol, addrs.bits(), ports.bits())
     }
 
     /// The session of an outbound packet: inside end, remote end.
-    pub(crate) fn find_outbound(&self, hash: u64, protocol: u8, addrs: u64, ports: u32) -> Option<u32> {
+    pub(crate) fn find_outbound(&self, hash: u64, protocol: u8, addrs: Addrs, ports: Ports) -> Option<u32> {
         self.outbound.find(hash, |index| {
             let session = self.slab.at(index);
             session.out_addrs == addrs && session.out_ports == ports && session.protocol == protocol
@@ -97,7 +98,7 @@ impl Table {
     }
 
     /// The session, perhaps only held, of an inbound packet: remote end, outside end.
-    pub(crate) fn find_inbound(&self, hash: u64, protocol: u8, addrs: u64, ports: u32) -> Option<u32> {
+    pub(crate) fn find_inbound(&self, hash: u64, protocol: u8, addrs: Addrs, ports: Ports) -> Option<u32> {
         self.inbound.find(hash, |index| {
             let session = self.slab.at(index);
             session.in_addrs == addrs && session.in_ports == ports && session.protocol == protocol
@@ -106,7 +107,7 @@ impl Table {
 
     fn inside_hash(&self, protocol: u8, inside: (u32, u16), remote: u32) -> u64 {
         let remote = if self.keys(protocol).mapping == Dependence::AddressDependent { remote } else { 0 };
-        self.hash.hash(KeyKind::Inside, protocol, addrs(inside.0, remote), u32::from(inside.1))
+        self.hash.hash(KeyKind::Inside, protocol, Addrs::new(inside.0, remote).bits(), u32::from(inside.1))
     }
 
     fn outside_hash(&self, protocol: u8, outside: (u32, u16)) -> u64 {
@@ -114,7 +115,7 @@ impl Table {
     }
 
     fn peer_hash(&self, protocol: u8, outside: (u32, u16), remote: u32) -> u64 {
-        self.hash.hash(KeyKind::Peer, protocol, addrs(outside.0, remote), u32::from(outside.1))
+        self.hash.hash(KeyKind::Peer, protocol, Addrs::new(outside.0, remote).bits(), u32::from(outside.1))
     }
 
     /// A session of the mapping of this inside end (and, with address-dependent mapping, this remote address).
@@ -226,6 +227,7 @@ impl Table {
         let entry = self.slab.at_mut(index);
         entry.flags =
             entry.flags & !(flag::INSIDE_HEAD | flag::OUTSIDE_HEAD | flag::PEER_HEAD) | peer_head | flag::HELD;
+        entry.settle();
         entry.expires = expires;
         self.wheel.insert(&mut self.slab, index);
     }
@@ -279,7 +281,7 @@ impl Table {
         if self.keys(protocol).peer && !self.keys(protocol).outside {
             return self.find_peer(protocol, outside, remote.0);
         }
-        let (addrs, ports) = (addrs(remote.0, outside.0), ports(remote.1, outside.1));
+        let (addrs, ports) = (Addrs::new(remote.0, outside.0), Ports::new(remote.1, outside.1));
         self.find_inbound(self.inbound_hash(protocol, addrs, ports), protocol, addrs, ports)
     }
 }

@@ -18,6 +18,8 @@ pub(crate) mod bits {
 pub(crate) enum State {
     Free,
     UdpNew,
+    /// The same, begun from outside.
+    UdpNewIn,
     UdpStream,
     Icmp,
     /// A SYN from the one who began.
@@ -43,9 +45,10 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Free,
         Self::UdpNew,
+        Self::UdpNewIn,
         Self::UdpStream,
         Self::Icmp,
         Self::SynSent,
@@ -67,7 +70,7 @@ impl State {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Free => "free",
-            Self::UdpNew => "udp-new",
+            Self::UdpNew | Self::UdpNewIn => "udp-new",
             Self::UdpStream => "udp-stream",
             Self::Icmp => "icmp",
             Self::SynSent => "syn-sent",
@@ -89,10 +92,10 @@ impl State {
         matches!(self, Self::TimeWait | Self::Close)
     }
 
-    /// States in which an ordinary packet changes nothing but the deadline.
-    #[inline(always)]
-    pub(crate) const fn is_steady(self) -> bool {
-        matches!(self, Self::Established | Self::UdpStream)
+    /// States in which an ordinary packet of this direction changes nothing but the deadline.
+    pub(crate) const fn is_steady(self, outbound: bool) -> bool {
+        let one_way = if outbound { Self::UdpNew } else { Self::UdpNewIn };
+        matches!(self, Self::Established | Self::UdpStream) || self as u8 == one_way as u8
     }
 }
 
@@ -103,6 +106,7 @@ pub(crate) fn timeouts(timers: &Timers, machine: TcpMachine) -> [u32; State::COU
     let half_closed = if machine == TcpMachine::Netfilter { timers.tcp_fin_wait_s } else { timers.tcp_established_s };
     for (state, timeout_s) in [
         (State::UdpNew, timers.udp_new_s),
+        (State::UdpNewIn, timers.udp_new_s),
         (State::UdpStream, timers.udp_stream_s),
         (State::Icmp, timers.icmp_s),
         (State::SynSent, timers.tcp_syn_sent_s),
@@ -197,7 +201,13 @@ fn step_rfc7857(state: State, original: bool, flags: u8) -> State {
             step_opening(state, original, flags)
         }
         State::Established | State::FinOriginal | State::FinReply | State::LastAck | State::TimeWait => state,
-        State::FinWait | State::CloseWait | State::Free | State::UdpNew | State::UdpStream | State::Icmp => state,
+        State::FinWait
+        | State::CloseWait
+        | State::Free
+        | State::UdpNew
+        | State::UdpNewIn
+        | State::UdpStream
+        | State::Icmp => state,
     }
 }
 
@@ -221,7 +231,13 @@ fn step_cilium(state: State, original: bool, flags: u8) -> State {
         State::SynSent | State::SynSent2 | State::SynReceived | State::Midstream if !syn => State::Established,
         State::SynSent if !original => State::SynReceived,
         State::SynSent | State::SynSent2 | State::SynReceived | State::Midstream | State::Established => state,
-        State::FinWait | State::CloseWait | State::Free | State::UdpNew | State::UdpStream | State::Icmp => state,
+        State::FinWait
+        | State::CloseWait
+        | State::Free
+        | State::UdpNew
+        | State::UdpNewIn
+        | State::UdpStream
+        | State::Icmp => state,
     }
 }
 

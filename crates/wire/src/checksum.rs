@@ -38,7 +38,9 @@ const fn fold32(mut wide: u64) -> u16 {
 /// Folds a sum to 16 bits with end-around carry.
 #[inline]
 pub const fn fold(sum: u32) -> u16 {
-    fold32(sum as u64)
+    // Two steps do for 32 bits: the first leaves at most 0x1fffe.
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
 }
 
 /// The checksum field's value for a sum: its one's complement.
@@ -53,11 +55,18 @@ pub const fn pseudo_header(src: u32, dst: u32, protocol: u8, len: u16) -> u32 {
     (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff) + protocol as u32 + len as u32
 }
 
+/// The one's complement sum of two words: end-around carry.
+#[inline]
+const fn add(a: u16, b: u16) -> u16 {
+    let sum = a as u32 + b as u32;
+    (sum + (sum >> 16)) as u16
+}
+
 /// What a rewrite changes in a checksum: RFC 1624 equation 3, HC' = ~(~HC + ~m + m'), for any number of fields.
 ///
 /// One `Delta` gathered for the addresses serves both the IP header checksum and the pseudo-header of the upper layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Delta(u32);
+pub struct Delta(u16);
 
 impl Delta {
     /// No change.
@@ -70,7 +79,7 @@ impl Delta {
     #[inline]
     #[must_use]
     pub const fn u16(self, old: u16, new: u16) -> Self {
-        Self(fold(self.0 + (!old) as u32 + new as u32) as u32)
+        Self(add(self.0, add(!old, new)))
     }
 
     /// A 32-bit field goes from `old` to `new`.
@@ -78,21 +87,40 @@ impl Delta {
     #[must_use]
     pub const fn u32(self, old: u32, new: u32) -> Self {
         let old = !old;
-        Self(fold(self.0 + (old >> 16) + (old & 0xffff) + (new >> 16) + (new & 0xffff)) as u32)
+        Self(fold(self.0 as u32 + (old >> 16) + (old & 0xffff) + (new >> 16) + (new & 0xffff)))
     }
 
     /// Both changes.
     #[inline]
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self(fold(self.0 + other.0) as u32)
+        Self(add(self.0, other.0))
+    }
+
+    /// The change back.
+    #[inline]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self(!self.0)
+    }
+
+    /// The change as a word, to be stored.
+    #[inline]
+    pub const fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    /// A change that was stored by [`Delta::to_bits`].
+    #[inline]
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
     }
 
     /// The checksum field after the change.
     #[inline]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
-        !fold((!checksum) as u32 + self.0)
+        !add(!checksum, self.0)
     }
 
     /// As [`Delta::apply`] for UDP over IPv4: a field of zero means "no checksum" and stays so, and a result of zero is sent as
@@ -131,6 +159,14 @@ mod tests {
     fn udp_without_checksum_stays_without() {
         assert_eq!(Delta::new().u16(1, 2).apply_udp(0), 0);
         assert_eq!(Delta::new().u16(0x5555, 0x3285).apply_udp(0xdd2f), 0xffff);
+    }
+
+    #[test]
+    fn a_stored_change_can_be_made_and_undone() {
+        let delta = Delta::from_bits(Delta::new().u32(0x0a00_0001, 0xc633_6401).to_bits());
+        let there = delta.apply(0x1234);
+        assert_eq!(there, Delta::new().u32(0x0a00_0001, 0xc633_6401).apply(0x1234));
+        assert_eq!(delta.reversed().apply(there), 0x1234);
     }
 
     fn slow_sum(data: &[u8]) -> u16 {

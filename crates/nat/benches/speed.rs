@@ -1,0 +1,263 @@
+//! The figures that the design is held against, as ratios within one run: the ordinary path against the floor, new mappings at rising
+//! occupancy, the longest pause of expiry, memory per mapping.
+//!
+//! `cargo bench -p natrig-nat --bench speed` takes a few minutes and up to 2 GiB; without `--bench` (`cargo test --benches`) it only shows
+//! that everything runs. `--largest N` leaves tables of more than N mappings out, `--only established` (`creation`, `expiry`) the rest.
+
+mod support;
+
+use natrig_nat::{Direction, Nat, Verdict};
+use natrig_wire::Frame;
+use std::hint::black_box;
+use std::time::Instant;
+use support::{BURST, Numbers, Ring, addresses_for, fill, translator};
+
+/// What a translator cannot do without, and nothing else: read the frame's header, fetch one line of a table, write the header. Batches
+/// are those of the translator.
+struct Floor {
+    table: Vec<[u64; 8]>,
+}
+
+const BATCH: usize = 32;
+
+impl Floor {
+    fn new(entries: usize) -> Self {
+        Self { table: (0..entries as u64).map(|n| [n; 8]).collect() }
+    }
+
+    fn run(&self, frames: &mut [Frame<'_>]) -> u64 {
+        let mut kept = 0;
+        for batch in frames.chunks_mut(BATCH) {
+            let mut places = [0; BATCH];
+            for (frame, place) in batch.iter().zip(&mut places) {
+                let key: u64 = frame.bytes()[26..].first_chunk().map_or(0, |key| u64::from_be_bytes(*key));
+                let ports: u32 = frame.bytes()[34..].first_chunk().map_or(0, |key| u32::from_be_bytes(*key));
+                let mixed = (key ^ u64::from(ports) << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                *place = ((u128::from(mixed) * self.table.len() as u128) >> 64) as usize;
+            }
+            for place in places {
+                kept ^= self.table[place][0];
+            }
+            for (frame, place) in batch.iter_mut().zip(places) {
+                let entry = &self.table[place];
+                let bytes = frame.bytes_mut();
+                bytes[22] = entry[1] as u8;
+                bytes[24..26].copy_from_slice(&(entry[2] as u16).to_be_bytes());
+                bytes[26..34].copy_from_slice(&entry[3].to_be_bytes());
+                bytes[34..38].copy_from_slice(&(entry[4] as u32).to_be_bytes());
+                bytes[40..42].copy_from_slice(&(entry[5] as u16).to_be_bytes());
+            }
+        }
+        kept
+    }
+}
+
+/// Nanoseconds per packet: the median of bursts of random flows, preparation left out.
+fn per_packet(bursts: usize, flows: usize, ring: &mut Ring, mut run: impl FnMut(&mut [Frame<'_>])) -> f64 {
+    let mut numbers = Numbers(7);
+    let mut samples = Vec::with_capacity(bursts);
+    for _ in 0..bursts {
+        for slot in 0..BURST {
+            ring.write(slot, numbers.below(flows));
+        }
+        let took = ring.with_frames(|frames| {
+            let start = Instant::now();
+            run(frames);
+            start.elapsed()
+        });
+        samples.push(took.as_nanos() as f64 / BURST as f64);
+    }
+    median(&mut samples)
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+struct Plan {
+    only: Option<String>,
+    sizes: Vec<usize>,
+    bursts: usize,
+    rounds: usize,
+    creating: usize,
+    expiring: usize,
+}
+
+impl Plan {
+    fn from_args() -> Self {
+        let args: Vec<String> = std::env::args().collect();
+        let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
+        let number = |name: &str| value(name).and_then(|value| value.parse().ok());
+        let only = value("--only").cloned();
+        if !args.iter().any(|arg| arg == "--bench") {
+            return Self { only, sizes: vec![1000], bursts: 4, rounds: 1, creating: 1, expiring: 2000 };
+        }
+        let mut sizes = vec![1000, 64_000, 1_000_000, 10_000_000];
+        sizes.retain(|size| *size <= number("--largest").unwrap_or(usize::MAX));
+        let bursts = number("--bursts").unwrap_or(4000);
+        let rounds = number("--rounds").unwrap_or(5);
+        Self { only, sizes, bursts, rounds, creating: 16, expiring: 1_000_000 }
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == part)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn main() {
+    let plan = Plan::from_args();
+    if plan.wants("established") {
+        println!("established path, random flows, 64-byte UDP, ns per packet (median of bursts, best of rounds)");
+        println!(
+            "{:>10} {:>8} {:>8} {:>8} {:>7} {:>7} {:>14}",
+            "mappings", "floor", "out", "in", "out/fl", "in/fl", "bytes/mapping"
+        );
+        for size in &plan.sizes {
+            established(&plan, *size);
+        }
+    }
+    if plan.wants("creation") {
+        println!("\nnew mappings, ns per mapping, by occupancy of the ports");
+        creation(&plan);
+    }
+    if plan.wants("expiry") {
+        println!("\nexpiry of {} mappings under traffic", plan.expiring);
+        expiry(&plan);
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn established(plan: &Plan, size: usize) {
+    let mut ring = Ring::new();
+    let floor = Floor::new(size);
+    let mut nat = translator("rfc4787", size, addresses_for(size));
+    fill(&mut nat, &mut ring, 0, size, 1);
+    let mut best = [f64::MAX; 3];
+    for _ in 0..plan.rounds {
+        let samples = [
+            per_packet(plan.bursts, size, &mut ring, |frames| {
+                black_box(floor.run(frames));
+            }),
+            per_packet(plan.bursts, size, &mut ring, |frames| translate(&mut nat, Direction::Outbound, frames)),
+            inbound(plan.bursts, size, &mut ring, &mut nat),
+        ];
+        for (best, sample) in best.iter_mut().zip(samples) {
+            *best = best.min(sample);
+        }
+    }
+    let [floor, out, inb] = best;
+    let memory = nat.memory() as f64 / size as f64;
+    println!("{size:>10} {floor:>8.2} {out:>8.2} {inb:>8.2} {:>7.2} {:>7.2} {memory:>14.1}", out / floor, inb / floor);
+}
+
+fn translate(nat: &mut Nat, dir: Direction, frames: &mut [Frame<'_>]) {
+    let mut verdicts = [Verdict::Forward; BURST];
+    nat.translate_burst(dir, frames, &mut verdicts, 2);
+    black_box(&verdicts);
+}
+
+/// The answers to packets that have just been translated outbound, of other flows than those of the burst before.
+fn inbound(bursts: usize, size: usize, ring: &mut Ring, nat: &mut Nat) -> f64 {
+    let mut numbers = Numbers(9);
+    let mut samples = Vec::with_capacity(bursts);
+    // Bursts answered long after they went out: their sessions have left the caches again.
+    let kept = 64.min(bursts);
+    let mut answers: Vec<Vec<u8>> = Vec::with_capacity(kept);
+    while samples.len() < bursts {
+        answers.clear();
+        for _ in 0..kept {
+            for slot in 0..BURST {
+                ring.write(slot, numbers.below(size));
+            }
+            ring.with_frames(|frames| translate(nat, Direction::Outbound, frames));
+            ring.turn_round();
+            answers.push(ring.copy());
+        }
+        for answer in &answers {
+            ring.paste(answer);
+            let took = ring.with_frames(|frames| {
+                let start = Instant::now();
+                translate(nat, Direction::Inbound, frames);
+                start.elapsed()
+            });
+            samples.push(took.as_nanos() as f64 / BURST as f64);
+        }
+    }
+    median(&mut samples)
+}
+
+/// One table, filled step by step until no port is left.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn creation(plan: &Plan) {
+    let full = plan.sizes.iter().copied().filter(|size| *size <= 1_000_000).max().unwrap_or(1000);
+    // Ports, not entries, are what runs out.
+    let addresses = (full / 64_512).max(1);
+    let full = addresses * 64_512;
+    let mut nat = translator("rfc4787", 2 * full, addresses);
+    let mut ring = Ring::new();
+    let marks = [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %")];
+    let mut at = 0;
+    let mut half = 0.0;
+    for (mark, name) in marks {
+        // The bursts that are timed end at the mark.
+        let to = ((full as f64 * mark) as usize).saturating_sub(plan.creating * BURST).max(at);
+        fill(&mut nat, &mut ring, at, to, 1);
+        at = to;
+        let mut samples = Vec::new();
+        for _ in 0..plan.creating {
+            for slot in 0..BURST {
+                ring.write(slot, at + slot);
+            }
+            at += BURST;
+            let took = ring.with_frames(|frames| {
+                let start = Instant::now();
+                translate(&mut nat, Direction::Outbound, frames);
+                start.elapsed()
+            });
+            samples.push(took.as_nanos() as f64 / BURST as f64);
+        }
+        let ns = median(&mut samples);
+        if half == 0.0 {
+            half = ns;
+        }
+        println!("{name:>10} {ns:>8.1} ns  {:>5.2} M/s  {:>5.2} x of 50 %", 1000.0 / ns, ns / half);
+    }
+    assert_eq!(nat.counters().dropped_total(), 0);
+}
+
+/// All mappings of a table run out at once while one flow talks.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn expiry(plan: &Plan) {
+    let mut nat = translator("rfc4787", plan.expiring + 1, addresses_for(plan.expiring + 1));
+    let mut ring = Ring::new();
+    fill(&mut nat, &mut ring, 0, plan.expiring, 1);
+    let late = 3700 * 1_000_000_000;
+    let mut longest = 0;
+    let mut pauses = Vec::new();
+    let start = Instant::now();
+    while nat.counters().expired < plan.expiring as u64 {
+        for slot in 0..BURST {
+            ring.write(slot, plan.expiring);
+        }
+        let took = ring.with_frames(|frames| {
+            let start = Instant::now();
+            let mut verdicts = [Verdict::Forward; BURST];
+            nat.translate_burst(Direction::Outbound, frames, &mut verdicts, late);
+            start.elapsed()
+        });
+        longest = longest.max(took.as_nanos());
+        pauses.push(took.as_nanos() as f64);
+    }
+    let typical = median(&mut pauses);
+    let p999 = pauses[pauses.len() * 999 / 1000];
+    println!(
+        "{} bursts of {BURST} in {:.0} ms; a burst took {:.1} us (median), {:.1} us (p99.9), {:.1} us (longest)",
+        pauses.len(),
+        start.elapsed().as_secs_f64() * 1e3,
+        typical / 1e3,
+        p999 / 1e3,
+        longest as f64 / 1e3
+    );
+}
