@@ -3,12 +3,17 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=../../.git/HEAD");
-    println!("cargo:rerun-if-changed=../../.git/index");
+    // In a work tree of its own, these files lie elsewhere than in `.git`.
+    for file in ["HEAD", "index"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", file]) {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
         let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
         println!("cargo:rustc-env=NATRIG_COMMIT={commit}{}", if dirty { "-dirty" } else { "" });
     }
+    println!("cargo:rerun-if-changed=build.rs");
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use natrig_bench::scenario::Scenario;
 use natrig_nat::Profile;
+use natrig_report::terminal;
 
 use crate::exit::{self, Failure};
 
@@ -20,6 +21,12 @@ fn scenario(path: Option<&Path>) -> Result<Scenario, Failure> {
         || Ok(Scenario::quick()),
         |path| Scenario::load(path, Profile::names()).map_err(|error| Failure::new(exit::USAGE, error)),
     )
+}
+
+/// As wide as the terminal is, and in colour where there is one that wants it (`NO_COLOR` and `CLICOLOR` are heeded).
+fn terminal_options() -> terminal::Options {
+    let width = console::Term::stdout().size_checked().map_or(100, |(_, columns)| usize::from(columns));
+    terminal::Options { color: console::colors_enabled(), width }
 }
 
 /// Writes to stdout. A reader that has seen enough (`natrig … | head`) is no failure.

@@ -1,22 +1,20 @@
 //! `natrig report`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use natrig_bench::result::{RunResult, SCHEMA_VERSION};
 use natrig_report::{markdown, terminal};
 
-use super::print;
+use super::{print, terminal_options};
 use crate::args::{Format, Report};
 use crate::exit::{self, Failure, Outcome};
 
 /// Shows results that were written earlier.
 pub(crate) fn report(args: &Report) -> Outcome {
-    let options = terminal::Options { color: std::io::stdout().is_terminal(), width: 100 };
     for path in &args.results {
         let result = read(path)?;
         print(&match args.format {
-            Format::Terminal => terminal::render(&result, options),
+            Format::Terminal => terminal::render(&result, terminal_options()),
             Format::Markdown => markdown::render(&result),
         })?;
     }

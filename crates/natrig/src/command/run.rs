@@ -1,7 +1,7 @@
 //! `natrig run`.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -11,10 +11,10 @@ use natrig_bench::result::{Program, RunResult, SCHEMA_VERSION, Status, Trial};
 use natrig_bench::scenario::{LinkKind, Scenario, bounds};
 use natrig_bench::{Carrier, Observer, OpenLink, RunError, environment, plan, run as measure};
 use natrig_lab::host::HostFacts;
-use natrig_lab::privilege::{self, Mode, Privilege};
+use natrig_lab::privilege::{self, Ability, Mode, Privilege};
 use natrig_report::{markdown, terminal};
 
-use super::{print, scenario};
+use super::{print, scenario, terminal_options};
 use crate::args::Run;
 use crate::exit::{self, Code, Failure, Outcome};
 use crate::progress::Progress;
@@ -113,8 +113,7 @@ fn show(result: &RunResult, out: &Path, json: bool) -> Result<(), Failure> {
             .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to write JSON: {error}")))?;
         return print(&format!("{text}\n"));
     }
-    let options = terminal::Options { color: io::stdout().is_terminal(), width: 100 };
-    print(&terminal::render(result, options))?;
+    print(&terminal::render(result, terminal_options()))?;
     eprintln!("\nresult: {}", out.join("result.json").display());
     Ok(())
 }
@@ -157,20 +156,25 @@ fn within<T: PartialOrd + Display>(option: &str, bounds: RangeInclusive<T>, valu
 
 /// Which links to use: the fastest that there is a way to, unless the scenario names one.
 fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
+    let refused = |what: &str, reason: &str, instead| {
+        let message = format!(
+            "error: links of kind {kind} need {what}, which this environment refuses: {reason}\n\
+             help: --link {instead} measures without; natrig doctor says what is missing"
+        );
+        Failure::new(exit::ENVIRONMENT, message)
+    };
     let veth = |how| match privilege.why_memory() {
         None => Ok(Carrier::Veth(vec![how])),
-        Some(reason) => Err(Failure::new(
-            exit::ENVIRONMENT,
-            format_args!(
-                "error: links of kind {kind} need namespaces, which this environment refuses: {reason}\n\
-                 help: --link memory measures without; natrig doctor says what is missing"
-            ),
-        )),
+        Some(reason) => Err(refused("namespaces", reason.as_str(), LinkKind::Memory)),
+    };
+    let xdp = |how| match privilege.refused(Ability::Xdp) {
+        Some(reason) if privilege.mode != Mode::Memory => Err(refused("XDP", reason, LinkKind::Packet)),
+        Some(_) | None => veth(how),
     };
     match kind {
         LinkKind::Memory => Ok(Carrier::Memory),
-        LinkKind::Ring => veth(OpenLink::Ring),
-        LinkKind::Xdp => veth(OpenLink::Xdp),
+        LinkKind::Ring => xdp(OpenLink::Ring),
+        LinkKind::Xdp => xdp(OpenLink::Xdp),
         LinkKind::Packet => veth(OpenLink::Packet),
         LinkKind::Pnet => veth(OpenLink::Pnet),
         LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Carrier::Memory),
