@@ -1,0 +1,200 @@
+//! Whole runs over links in memory: what a run leaves behind, whatever the machine is busy with.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use natrig_bench::result::{Place, Program, Purpose, RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::scenario::{Design, FrameMix, FrameSize, Rate, Scenario, Search, TrafficDirection};
+use natrig_bench::{Carrier, Observer, environment, run};
+use natrig_lab::host::HostFacts;
+use natrig_traffic::Arrivals;
+
+const ALL: [Design; 4] = [Design::None, Design::Node, Design::Gateway, Design::Both];
+
+/// Counts what it is told, and calls the run off after some trials.
+#[derive(Default)]
+struct Watcher<'a> {
+    trials: u32,
+    results: u32,
+    longest: usize,
+    cancel_after: Option<(u32, &'a AtomicBool)>,
+}
+
+impl Observer for Watcher<'_> {
+    fn phase(&mut self, _: &str) {}
+
+    fn trial(&mut self, _: &Trial, done: f64) {
+        assert!((0.0..=1.0).contains(&done));
+        self.trials += 1;
+        if let Some((after, cancel)) = self.cancel_after
+            && self.trials >= after
+        {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn result(&mut self, result: &RunResult) {
+        self.results += 1;
+        self.longest = self.longest.max(result.trials.len());
+    }
+}
+
+/// Small, slow traffic under gates that only a standstill trips: these tests are about accounting, not about speed.
+fn scenario() -> Scenario {
+    let mut scenario = Scenario::quick();
+    scenario.traffic.flows = 50;
+    scenario.measure.rounds = 2;
+    scenario.measure.trial_ms = 10;
+    scenario.measure.latency_ms = 20;
+    scenario.measure.rate = Rate::FixedPps(20_000);
+    scenario.measure.time_limit_s = 600;
+    scenario.limits.send_lag_p99_us = 4_000_000;
+    scenario.limits.overrun = 0.5;
+    scenario.limits.max_retries = 10;
+    scenario
+}
+
+fn blank(scenario: &Scenario) -> RunResult {
+    RunResult {
+        schema_version: SCHEMA_VERSION,
+        natrig: Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() },
+        status: Status::Running,
+        started_at: "2026-01-01T00:00:00Z".to_owned(),
+        elapsed_ns: 0,
+        command: Vec::new(),
+        environment: environment("memory", None, None),
+        scenario: scenario.clone(),
+        host: HostFacts::read(),
+        tcp_checks: Vec::new(),
+        trials: Vec::new(),
+        designs: Vec::new(),
+        costs: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn measure(scenario: &Scenario) -> RunResult {
+    let mut result = blank(scenario);
+    let mut watcher = Watcher::default();
+    run(scenario, &Carrier::Memory, &mut result, &mut watcher, &AtomicBool::new(false)).unwrap();
+    assert_eq!(watcher.trials as usize, result.trials.len());
+    assert!(watcher.results > watcher.trials, "the result is handed out after every trial and at the end");
+    assert_eq!(watcher.longest, result.trials.len());
+    result
+}
+
+/// What must hold of every trial, whatever the machine did to it.
+fn check(result: &RunResult) {
+    assert!(!result.trials.is_empty());
+    for (index, trial) in result.trials.iter().enumerate() {
+        assert_eq!(trial.number as usize, index + 1);
+        assert_eq!(
+            (trial.unaccounted, trial.mistranslated, trial.corrupted, trial.duplicated),
+            (0, 0, 0, 0),
+            "{trial:?}"
+        );
+        let dropped: u64 = trial.drops.iter().map(|drop| drop.frames).sum();
+        if trial.answers.is_none() {
+            assert_eq!(trial.sent, trial.received + dropped, "{trial:?}");
+        }
+        assert_eq!(trial.latency.intended_to_received.samples, trial.received);
+        assert_eq!(trial.latency.send_lag.samples, trial.sent);
+    }
+}
+
+#[test]
+fn a_fixed_rate_over_all_designs() {
+    let scenario = scenario();
+    let result = measure(&scenario);
+    check(&result);
+    assert_eq!(result.status, Status::Complete);
+    let passed: Vec<(Design, bool)> = result.tcp_checks.iter().map(|check| (check.design, check.passed)).collect();
+    assert_eq!(passed, ALL.map(|design| (design, true)));
+    assert_eq!(result.designs.len(), 4);
+    for round in 1..=2 {
+        for design in ALL {
+            let purposes: Vec<Purpose> = result
+                .trials
+                .iter()
+                .filter(|trial| (trial.round, trial.design) == (round, design))
+                .map(|trial| trial.purpose)
+                .collect();
+            assert!(purposes.contains(&Purpose::Fixed) && purposes.contains(&Purpose::Latency), "{round} {design}");
+        }
+    }
+    assert_eq!(result.costs.len(), 1);
+}
+
+#[test]
+fn answers_come_back_through_both_layers() {
+    let mut scenario = scenario();
+    scenario.traffic.direction = TrafficDirection::Both;
+    scenario.traffic.schedule = Arrivals::Poisson;
+    let result = measure(&scenario);
+    check(&result);
+    for trial in &result.trials {
+        let answers = trial.answers.as_ref().unwrap();
+        assert_eq!((answers.mistranslated, answers.corrupted, answers.duplicated), (0, 0, 0), "{trial:?}");
+        assert_eq!(answers.sent, trial.received);
+        assert!(answers.received > 0);
+    }
+}
+
+#[test]
+fn frame_sizes_are_measured_each_on_its_own() {
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::None, Design::Both];
+    scenario.traffic.frame_sizes = vec![FrameSize::Bytes(64), FrameSize::Bytes(1518), FrameSize::Mix(FrameMix::Imix)];
+    scenario.measure.rounds = 1;
+    let result = measure(&scenario);
+    check(&result);
+    assert_eq!(result.designs.len(), 6);
+    assert!(result.costs.is_empty(), "without all four designs there is no 2×2");
+}
+
+#[test]
+fn a_search_ends_with_bounds_that_its_trials_bear_out() {
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::Gateway];
+    scenario.measure.rounds = 1;
+    scenario.measure.rate =
+        Rate::Search(Search { min_pps: 1000, max_pps: 100_000, precision: 0.2, confirm: 1, max_trials: 30 });
+    let result = measure(&scenario);
+    check(&result);
+    let summary = &result.designs[0];
+    if let Some(rate) = summary.rate_pps {
+        let passed = |trial: &&Trial| trial.purpose == Purpose::Search && trial.is_valid() && trial.lost == 0;
+        assert!(result.trials.iter().filter(passed).any(|trial| trial.rate_pps_offered == rate.median));
+    }
+}
+
+#[test]
+fn a_run_that_is_called_off_keeps_what_it_has() {
+    let scenario = scenario();
+    let (mut result, cancel) = (blank(&scenario), AtomicBool::new(false));
+    let mut watcher = Watcher { cancel_after: Some((3, &cancel)), ..Watcher::default() };
+    run(&scenario, &Carrier::Memory, &mut result, &mut watcher, &cancel).unwrap();
+    assert_eq!((result.status.clone(), result.trials.len()), (Status::Interrupted, 3));
+    check(&result);
+}
+
+/// More flows than the profile's ports to one destination: test phase 1 cannot give all of them a mapping, the layer and the reason are
+/// named, and no such trial counts.
+#[test]
+fn flows_without_ports_are_refused_by_a_named_layer_and_void_the_trial() {
+    let mut scenario = scenario();
+    scenario.topology.internet.server_count = 1;
+    scenario.traffic.flows = 40_000;
+    scenario.designs = vec![Design::Node];
+    scenario.measure.rounds = 1;
+    scenario.measure.rate = Rate::FixedPps(400_000);
+    scenario.measure.trial_ms = 100;
+    scenario.limits.max_retries = 0;
+    let result = measure(&scenario);
+    check(&result);
+    let trial = &result.trials[0];
+    assert!(!trial.is_valid());
+    assert!(trial.preload.unwrap().received < 40_000);
+    let refused = |drop: &natrig_bench::result::Dropped| drop.place == Place::Node && drop.reason == "ports_exhausted";
+    assert!(trial.drops.iter().any(refused), "{:?}", trial.drops);
+}
