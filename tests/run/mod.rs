@@ -1,0 +1,38 @@
+//! `natrig run` and what it leaves.
+
+pub(crate) mod killed;
+mod measured;
+mod mistakes;
+mod refused;
+pub(crate) mod scenarios;
+mod sound;
+mod stopped;
+
+use crate::support::harness::Users::{Anybody, Each, Ordinary};
+use crate::support::harness::{Case, case, in_namespaces};
+
+pub(crate) const CASES: [Case; 23] = [
+    case("run::four_designs_over_memory", Anybody, measured::over_memory),
+    case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
+    in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
+    in_namespaces("run::a_search_that_overloads_loses_track_of_nothing", Each, measured::overload),
+    in_namespaces("run::xdp_links", Each, measured::over_xdp),
+    in_namespaces("run::pnet_links", Anybody, measured::over_pnet),
+    in_namespaces("run::the_built_in_scenario", Each, measured::built_in),
+    in_namespaces("run::two_at_once", Each, measured::two_at_once),
+    case("run::no_valid_trial_is_no_result", Anybody, measured::no_valid_trial),
+    case("run::a_reader_finds_a_whole_file_at_any_moment", Anybody, stopped::file_is_always_whole),
+    in_namespaces("run::interrupted_it_keeps_what_it_has", Each, stopped::interrupted),
+    in_namespaces("run::killed_it_loses_no_finished_trial", Each, stopped::killed),
+    in_namespaces("run::killed_it_leaves_nothing_behind", Ordinary, killed::leaves_nothing),
+    case("run::namespaces_refused_it_measures_in_memory", Ordinary, refused::measures_in_memory),
+    case("run::namespaces_refused_packet_links_are_an_error", Ordinary, refused::packet_links),
+    case("run::namespaces_refused_a_world_is_an_error", Ordinary, refused::world),
+    case("run::an_unwritable_directory", Anybody, mistakes::unwritable_directory),
+    case("run::a_file_where_the_directory_should_be", Anybody, mistakes::file_for_directory),
+    case("run::a_dry_run_creates_nothing", Each, mistakes::dry_run),
+    case("run::mistakes_in_scenarios", Anybody, mistakes::scenarios),
+    case("run::scenarios_that_cannot_be_read", Anybody, mistakes::unreadable_scenarios),
+    case("run::mistakes_on_the_command_line", Anybody, mistakes::command_line),
+    case("run::reports_of_what_is_no_result", Anybody, mistakes::reports),
+];
