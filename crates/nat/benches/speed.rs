@@ -10,10 +10,10 @@ use natrig_nat::{Direction, Nat, Verdict};
 use natrig_wire::Frame;
 use std::hint::black_box;
 use std::time::Instant;
-use support::{BURST, Numbers, Ring, addresses_for, fill, translator};
+use support::{BURST, BURSTS, Numbers, Ring, addresses_for, fill, translator};
 
-/// What a translator cannot do without, and nothing else: read the frame's header, fetch one line of a table, write the header. Batches
-/// are those of the translator.
+/// What no translator can do without, and nothing else: read the frame's header, fetch one line of a table, note there that the flow lives,
+/// write the header. Batches and table are as large as the translator's.
 struct Floor {
     table: Vec<[u64; 8]>,
 }
@@ -21,12 +21,11 @@ struct Floor {
 const BATCH: usize = 32;
 
 impl Floor {
-    fn new(entries: usize) -> Self {
-        Self { table: (0..entries as u64).map(|n| [n; 8]).collect() }
+    fn new(bytes: usize) -> Self {
+        Self { table: (0..bytes as u64 / 64).map(|n| [n; 8]).collect() }
     }
 
-    fn run(&self, frames: &mut [Frame<'_>]) -> u64 {
-        let mut kept = 0;
+    fn run(&mut self, frames: &mut [Frame<'_>], now: u64) {
         for batch in frames.chunks_mut(BATCH) {
             let mut places = [0; BATCH];
             for (frame, place) in batch.iter().zip(&mut places) {
@@ -35,11 +34,14 @@ impl Floor {
                 let mixed = (key ^ u64::from(ports) << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 *place = ((u128::from(mixed) * self.table.len() as u128) >> 64) as usize;
             }
+            let mut kept = 0;
             for place in places {
                 kept ^= self.table[place][0];
             }
+            black_box(kept);
             for (frame, place) in batch.iter_mut().zip(places) {
-                let entry = &self.table[place];
+                let entry = &mut self.table[place];
+                entry[7] = now;
                 let bytes = frame.bytes_mut();
                 bytes[22] = entry[1] as u8;
                 bytes[24..26].copy_from_slice(&(entry[2] as u16).to_be_bytes());
@@ -48,24 +50,27 @@ impl Floor {
                 bytes[40..42].copy_from_slice(&(entry[5] as u16).to_be_bytes());
             }
         }
-        kept
     }
 }
 
-/// Nanoseconds per packet: the median of bursts of random flows, preparation left out.
-fn per_packet(bursts: usize, flows: usize, ring: &mut Ring, mut run: impl FnMut(&mut [Frame<'_>])) -> f64 {
-    let mut numbers = Numbers(7);
-    let mut samples = Vec::with_capacity(bursts);
-    for _ in 0..bursts {
-        for slot in 0..BURST {
-            ring.write(slot, numbers.below(flows));
+/// Nanoseconds per packet: the median of at least so many bursts. `prepare` fills the ring, `run` is timed on each burst of it.
+fn per_packet(
+    bursts: usize,
+    ring: &mut Ring,
+    mut prepare: impl FnMut(&mut Ring),
+    mut run: impl FnMut(&mut [Frame<'_>]),
+) -> f64 {
+    let mut samples = Vec::with_capacity(bursts + BURSTS);
+    while samples.len() < bursts {
+        prepare(ring);
+        for burst in 0..BURSTS {
+            let took = ring.with_frames(burst, |frames| {
+                let start = Instant::now();
+                run(frames);
+                start.elapsed()
+            });
+            samples.push(took.as_nanos() as f64 / BURST as f64);
         }
-        let took = ring.with_frames(|frames| {
-            let start = Instant::now();
-            run(frames);
-            start.elapsed()
-        });
-        samples.push(took.as_nanos() as f64 / BURST as f64);
     }
     median(&mut samples)
 }
@@ -131,19 +136,27 @@ fn main() {
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn established(plan: &Plan, size: usize) {
     let mut ring = Ring::new();
-    let floor = Floor::new(size);
     let mut nat = translator("rfc4787", size, addresses_for(size));
     fill(&mut nat, &mut ring, 0, size, 1);
+    let mut floor = Floor::new(nat.memory().min(size * 96));
+    let mut numbers = Numbers(7);
     let mut best = [f64::MAX; 3];
-    for _ in 0..plan.rounds {
-        let samples = [
-            per_packet(plan.bursts, size, &mut ring, |frames| {
-                black_box(floor.run(frames));
-            }),
-            per_packet(plan.bursts, size, &mut ring, |frames| translate(&mut nat, Direction::Outbound, frames)),
-            inbound(plan.bursts, size, &mut ring, &mut nat),
-        ];
-        for (best, sample) in best.iter_mut().zip(samples) {
+    for round in 0..plan.rounds as u64 {
+        let bursts = plan.bursts;
+        let at_floor = per_packet(
+            bursts,
+            &mut ring,
+            |ring| ring.write_random(&mut numbers, size),
+            |frames| floor.run(frames, round),
+        );
+        let out = per_packet(
+            bursts,
+            &mut ring,
+            |ring| ring.write_random(&mut numbers, size),
+            |frames| translate(&mut nat, Direction::Outbound, frames),
+        );
+        let inb = inbound(bursts, size, &mut ring, &mut nat, &mut numbers);
+        for (best, sample) in best.iter_mut().zip([at_floor, out, inb]) {
             *best = best.min(sample);
         }
     }
@@ -158,26 +171,17 @@ fn translate(nat: &mut Nat, dir: Direction, frames: &mut [Frame<'_>]) {
     black_box(&verdicts);
 }
 
-/// The answers to packets that have just been translated outbound, of other flows than those of the burst before.
-fn inbound(bursts: usize, size: usize, ring: &mut Ring, nat: &mut Nat) -> f64 {
-    let mut numbers = Numbers(9);
-    let mut samples = Vec::with_capacity(bursts);
-    // Bursts answered long after they went out: their sessions have left the caches again.
-    let kept = 64.min(bursts);
-    let mut answers: Vec<Vec<u8>> = Vec::with_capacity(kept);
+/// The answers to packets that went out a ring's length before.
+fn inbound(bursts: usize, size: usize, ring: &mut Ring, nat: &mut Nat, numbers: &mut Numbers) -> f64 {
+    let mut samples = Vec::with_capacity(bursts + BURSTS);
     while samples.len() < bursts {
-        answers.clear();
-        for _ in 0..kept {
-            for slot in 0..BURST {
-                ring.write(slot, numbers.below(size));
-            }
-            ring.with_frames(|frames| translate(nat, Direction::Outbound, frames));
-            ring.turn_round();
-            answers.push(ring.copy());
+        ring.write_random(numbers, size);
+        for burst in 0..BURSTS {
+            ring.with_frames(burst, |frames| translate(nat, Direction::Outbound, frames));
         }
-        for answer in &answers {
-            ring.paste(answer);
-            let took = ring.with_frames(|frames| {
+        ring.turn_round();
+        for burst in 0..BURSTS {
+            let took = ring.with_frames(burst, |frames| {
                 let start = Instant::now();
                 translate(nat, Direction::Inbound, frames);
                 start.elapsed()
@@ -208,10 +212,10 @@ fn creation(plan: &Plan) {
         let mut samples = Vec::new();
         for _ in 0..plan.creating {
             for slot in 0..BURST {
-                ring.write(slot, at + slot);
+                ring.write(0, slot, at + slot);
             }
             at += BURST;
-            let took = ring.with_frames(|frames| {
+            let took = ring.with_frames(0, |frames| {
                 let start = Instant::now();
                 translate(&mut nat, Direction::Outbound, frames);
                 start.elapsed()
@@ -239,9 +243,9 @@ fn expiry(plan: &Plan) {
     let start = Instant::now();
     while nat.counters().expired < plan.expiring as u64 {
         for slot in 0..BURST {
-            ring.write(slot, plan.expiring);
+            ring.write(0, slot, plan.expiring);
         }
-        let took = ring.with_frames(|frames| {
+        let took = ring.with_frames(0, |frames| {
             let start = Instant::now();
             let mut verdicts = [Verdict::Forward; BURST];
             nat.translate_burst(Direction::Outbound, frames, &mut verdicts, late);

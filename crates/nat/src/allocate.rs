@@ -4,7 +4,7 @@ use crate::behaviour::AddressChoice;
 use crate::outbound::Flow;
 use crate::pair::Addrs;
 use crate::ports::{PortRequest, Search};
-use crate::session::TCP;
+use crate::session::{ICMP, TCP, flag};
 use crate::sources::NO_ADDRESS;
 use crate::table::slot_of;
 use crate::wheel::before;
@@ -87,9 +87,7 @@ impl Nat {
     fn allocate_at(&mut self, flow: &Flow, hash: u64, number: u16) -> Result<(u32, u16), DropReason> {
         let (protocol, slot) = (flow.protocol, slot_of(flow.protocol));
         let outside = self.config.outside[usize::from(number)].to_bits();
-        if let Some(destinations) = &self.destinations
-            && !destinations.has_room(&self.table.hash, protocol, outside, flow.destination())
-        {
+        if !self.destination_has_room(protocol, outside, flow.destination()) {
             return Err(DropReason::DestinationLimit);
         }
         if !self.ports.has_free(number, slot) {
@@ -112,9 +110,18 @@ impl Nat {
         Ok((outside, port))
     }
 
+    /// True if an outside address may have one more connection to a remote end.
+    pub(crate) fn destination_has_room(&self, protocol: u8, outside: u32, remote: (u32, u16)) -> bool {
+        let Some(destinations) = &self.destinations else { return true };
+        destinations.has_room(&self.table.hash, protocol, outside, remote)
+    }
+
     fn search(&mut self, flow: &Flow, hash: u64, number: u16) -> Result<u16, DropReason> {
         let source = match &mut self.sources {
-            Some(sources) if sources.has_blocks() => sources.find(&self.table.hash, flow.source().0),
+            // Blocks are of ports; identifiers are everybody's.
+            Some(sources) if sources.has_blocks() && flow.protocol != ICMP => {
+                sources.find(&self.table.hash, flow.source().0)
+            }
             _ => None,
         };
         let mut tries = 0;
@@ -160,6 +167,7 @@ impl Nat {
             let closed = flow.protocol == TCP
                 && flow.is_syn()
                 && session.state.is_closed()
+                && !session.has(flag::HELD)
                 && flow.seq.wrapping_sub(session.seq_end).cast_signed() > 0;
             !before(clock, session.expires) || hard && closed
         })

@@ -191,6 +191,13 @@ fn validate_ports(behaviour: &Behaviour) -> Result<(), ConfigError> {
     if ports.reuse_source_mapping && shared {
         return Err(ConfigError::Conflict("reuse_source_mapping needs overload = per-endpoint"));
     }
+    if ports.evict_closing_within > 0 && behaviour.tcp.translate && behaviour.tcp.overload != Overload::PerEndpoint {
+        return Err(ConfigError::Conflict("evict_closing_within needs overload = per-endpoint for tcp"));
+    }
+    let scans = ports.probe == Probe::Scan && behaviour.udp.overload == Overload::Never;
+    if ports.parity && behaviour.udp.translate && !scans {
+        return Err(ConfigError::Conflict("parity needs probe = scan, and overload = never for udp"));
+    }
     Ok(())
 }
 

@@ -28,14 +28,40 @@ impl Nat {
         let beside = self.live_mapping(protocol, inside, remote.0);
         // With wider mapping the outside end is given; otherwise one is looked for, and `beside` is at most a hint.
         let shared = beside.filter(|_| self.table.keys(protocol).mapping != Dependence::AddressAndPortDependent);
-        self.admit(protocol, inside.0, shared.is_none())?;
-        self.make_room()?;
+        let admitted = self.admit(protocol, inside.0, shared.is_none());
+        let result = match admitted {
+            Ok(()) => self.make_session(flow, hash, address, beside, shared),
+            Err(reason) => Err(reason),
+        };
+        if result.is_err() {
+            self.dismiss(inside.0, admitted.is_ok());
+        }
+        result
+    }
+
+    /// The source has been admitted, and its session counted.
+    fn make_session(
+        &mut self,
+        flow: &Flow,
+        hash: u64,
+        address: Option<Ipv4Addr>,
+        beside: Option<u32>,
+        shared: Option<u32>,
+    ) -> Result<u32, DropReason> {
+        let (protocol, inside, remote) = (flow.protocol, flow.source(), flow.destination());
+        let victim = self.choose_victim()?;
         let outside = match shared {
             Some(index) => self.table.slab.at(index).outside(),
             None => self.allocate(flow, hash, address, beside)?,
         };
-        // Collection and eviction may have ended what was found first.
+        if shared.is_some() && !self.destination_has_room(protocol, outside.0, remote) {
+            return Err(DropReason::DestinationLimit);
+        }
+        // Nobody goes for a session that cannot be had.
+        self.make_room(victim);
+        // Eviction may have ended what was found first, and with it the use of its port.
         let beside = self.live_mapping(protocol, inside, remote.0);
+        let new_port = shared.is_none() || beside.is_none();
         let mut session = Session::new(protocol, inside, remote, outside);
         session.state = first_state(flow);
         if flow.tcp_flags & (bits::SYN | bits::ACK) == bits::SYN | bits::ACK {
@@ -46,7 +72,7 @@ impl Nat {
         }
         session.expires = self.now.wrapping_add(self.timeouts[session.state as usize]);
         let index = self.table.link(session, beside).ok_or(DropReason::TableFull)?;
-        self.account(&session, shared.is_none());
+        self.account(&session, new_port, address.is_some());
         Ok(index)
     }
 
@@ -67,7 +93,8 @@ impl Nat {
             self.end_early(index, false);
             self.counters.expired += 1;
         }
-        self.make_room()?;
+        let victim = self.choose_victim()?;
+        self.make_room(victim);
         let (remote, inside) = (flow.source(), flow.destination());
         let mut session = Session::new(flow.protocol, inside, remote, inside);
         session.state = first_state(flow);
@@ -81,7 +108,8 @@ impl Nat {
         Ok(())
     }
 
-    fn account(&mut self, session: &Session, new_port: bool) {
+    /// `directed`: the outside address is what policy asked for, and says nothing about where the source's other sessions go.
+    fn account(&mut self, session: &Session, new_port: bool, directed: bool) {
         let slot = slot_of(session.protocol);
         let outside = session.outside();
         self.counters.created += 1;
@@ -97,13 +125,14 @@ impl Nat {
             && let Some(number) = sources.find(&self.table.hash, session.inside().0)
         {
             let source = sources.at_mut(number);
-            source.sessions += 1;
             source.ports[slot] += u32::from(new_port);
-            source.address = address;
+            if !directed {
+                source.address = address;
+            }
         }
     }
 
-    /// Checks the source's quota.
+    /// Checks the source's quota, and counts the session that is to be made: a source that has sessions is not forgotten.
     fn admit(&mut self, protocol: u8, inside: u32, new_port: bool) -> Result<(), DropReason> {
         let Some(sources) = &mut self.sources else { return Ok(()) };
         let refused = |refusal| match refusal {
@@ -112,23 +141,38 @@ impl Nat {
             SourceRefusal::Rate => DropReason::SourceRate,
         };
         let number = sources.find_or_insert(&self.table.hash, inside, self.now).map_err(refused)?;
-        sources.admit(number, slot_of(protocol), new_port, self.now).map_err(refused)
+        sources.admit(number, slot_of(protocol), new_port, self.now).map_err(refused)?;
+        sources.at_mut(number).sessions += 1;
+        Ok(())
     }
 
-    /// Makes sure that the table has a free entry.
-    fn make_room(&mut self) -> Result<(), DropReason> {
+    /// Nothing came of a session. A source that has nothing takes no room.
+    fn dismiss(&mut self, inside: u32, counted: bool) {
+        let Some(sources) = &mut self.sources else { return };
+        let Some(number) = sources.find(&self.table.hash, inside) else { return };
+        sources.at_mut(number).sessions -= u32::from(counted);
+        sources.release_if_idle(&self.table.hash, number);
+    }
+
+    /// The session that has to go for a new one, if the table is full.
+    fn choose_victim(&mut self) -> Result<Option<u32>, DropReason> {
         if !self.table.slab.is_full() {
-            return Ok(());
+            return Ok(None);
         }
         let victim = match self.config.behaviour.table.full {
             FullPolicy::Refuse => None,
             FullPolicy::EvictOldest => self.sample_oldest(),
             FullPolicy::EvictUnreplied => self.sample_unreplied(),
         };
-        let victim = victim.ok_or(DropReason::TableFull)?;
-        self.end_early(victim, false);
-        self.counters.evicted += 1;
-        Ok(())
+        victim.map(Some).ok_or(DropReason::TableFull)
+    }
+
+    /// Ends the victim if there still is no room without.
+    fn make_room(&mut self, victim: Option<u32>) {
+        if let Some(victim) = victim.filter(|_| self.table.slab.is_full()) {
+            self.end_early(victim, false);
+            self.counters.evicted += 1;
+        }
     }
 
     /// The least recently used of a few. A session was used last when its deadline was set.

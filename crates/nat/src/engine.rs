@@ -35,11 +35,10 @@ impl Nat {
     fn batch<const OUT: bool>(&mut self, frames: &mut [Frame<'_>], verdicts: &mut [Verdict]) {
         let count = frames.len().min(verdicts.len()).min(BATCH);
         let (frames, verdicts) = (&mut frames[..count], &mut verdicts[..count]);
+        // Zero: not an ordinary packet. One whose hash is zero is none either.
         let mut hashes = [0; BATCH];
         let mut homes = [0; BATCH];
         let mut found = [NONE; BATCH];
-        // A bit for each ordinary packet.
-        let mut ordinary = 0u32;
         let frame_max = self.frame_max[usize::from(!OUT)];
         let index = if OUT { &self.table.outbound } else { &self.table.inbound };
         let kind = if OUT { KeyKind::Outbound } else { KeyKind::Inbound };
@@ -51,7 +50,6 @@ impl Nat {
             hashes[at] = self.table.hash.hash(kind, head.protocol, head.addrs.bits(), head.ports.bits());
             homes[at] = index.home(hashes[at]);
             index.prefetch(homes[at]);
-            ordinary |= 1 << at;
         }
         let sessions = &self.table.slab.entries;
         for at in 0..count {
@@ -64,22 +62,17 @@ impl Nat {
         let renews = OUT && self.idents.is_some();
         let mut translated = 0;
         for at in 0..count {
-            if !matches!(verdicts[at], Verdict::Forward) {
-                continue;
-            }
-            let session = self.table.slab.entries.get_mut(found[at] as usize);
-            if ordinary >> at & 1 != 0
-                && let Some(session) = session
+            if hashes[at] != 0
+                && let Some(session) = self.table.slab.entries.get_mut(found[at] as usize)
                 && established::<OUT>(session, frames[at].bytes_mut(), &clocks)
             {
                 translated += 1;
                 if renews {
                     self.renew_ident_of(frames[at].bytes_mut());
                 }
-                continue;
+            } else if matches!(verdicts[at], Verdict::Forward) {
+                verdicts[at] = self.unsettled::<OUT>(hashes[at], found[at], &mut frames[at], &clocks);
             }
-            let hash = (ordinary >> at & 1 != 0).then_some(hashes[at]);
-            verdicts[at] = self.unsettled::<OUT>(hash, found[at], &mut frames[at], &clocks);
         }
         let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
         *counter += translated;
@@ -87,14 +80,8 @@ impl Nat {
 
     /// The candidate was none: another entry with the same tag, or one that the home bucket had no room for, may still be the session.
     #[inline(never)]
-    fn unsettled<const OUT: bool>(
-        &mut self,
-        hash: Option<u64>,
-        tried: u32,
-        frame: &mut Frame<'_>,
-        clocks: &Clocks,
-    ) -> Verdict {
-        if let Some(hash) = hash
+    fn unsettled<const OUT: bool>(&mut self, hash: u64, tried: u32, frame: &mut Frame<'_>, clocks: &Clocks) -> Verdict {
+        if hash != 0
             && let Some(Head { addrs, ports, protocol }) = Head::again(frame.bytes())
         {
             let found = if OUT {

@@ -145,7 +145,7 @@ impl Nat {
     fn outbound_error_mapping(&self, flow: &Flow) -> Option<Rewrite> {
         let index = self
             .table
-            .find_inside(flow.protocol, flow.source(), flow.destination().0)
+            .find_mapping(flow.protocol, flow.source(), flow.destination().0)
             .filter(|index| !self.is_dead(*index))?;
         let outside = self.table.slab.at(index).outside();
         let remote = flow.destination();

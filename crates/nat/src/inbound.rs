@@ -74,7 +74,8 @@ impl Nat {
     fn track_direct(&mut self, frame: &[u8], packet: &Packet) -> Result<(), DropReason> {
         let link_local = self.config.behaviour.policy.translate_link_local;
         let answered_untranslated = self.config.policy.passes_from(Ipv4Addr::from_bits(packet.src), link_local);
-        if packet.is_fragment() || answered_untranslated || !crate::nat::is_translatable(packet.protocol) {
+        let translates = crate::nat::is_translatable(packet.protocol) && self.rules_of(packet.protocol).translate;
+        if packet.is_fragment() || answered_untranslated || !translates {
             return Ok(());
         }
         let flow = if packet.protocol != ICMP {
@@ -131,7 +132,7 @@ impl Nat {
     fn find_open_mapping(&self, flow: &Flow) -> Result<u32, DropReason> {
         let rules = self.rules_of(flow.protocol);
         let (outside, remote) = (flow.destination(), flow.source().0);
-        let alive = |index: &u32| !self.is_dead(*index);
+        let alive = |index: &u32| !self.is_dead(*index) && !self.table.slab.at(*index).has(flag::HELD);
         let mapping = match rules.overload {
             Overload::Never => {
                 self.table.find_outside(flow.protocol, outside).filter(alive).ok_or(DropReason::NoMapping)?

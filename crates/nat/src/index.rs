@@ -41,8 +41,9 @@ impl Bucket {
     /// The slots whose tag is `tag`. One above a true match can be a false one, which the slot's other bits weed out.
     #[inline(always)]
     fn matches(&self, tag: u8) -> Matches {
-        let low = self.tags_low ^ (u64::from(tag) * LOW_BITS_8);
-        let high = self.tags_high ^ (u32::from(tag) * LOW_BITS_4);
+        let everywhere = u64::from(tag) * LOW_BITS_8;
+        let low = self.tags_low ^ everywhere;
+        let high = self.tags_high ^ everywhere as u32;
         Matches {
             low: low.wrapping_sub(LOW_BITS_8) & !low & HIGH_BITS_8,
             high: high.wrapping_sub(LOW_BITS_4) & !high & HIGH_BITS_4,

@@ -42,14 +42,11 @@ impl Head {
     #[inline(always)]
     pub(crate) fn read(frame: &[u8]) -> Option<Self> {
         let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
-        // EtherType, version and header length, type of service; fragment word, TTL, protocol.
-        let first = u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
-        let second = u32::from_be_bytes([bytes[20], bytes[21], bytes[22], bytes[23]]);
+        // EtherType, version and header length; the fragment word without "don't fragment".
+        let is_plain = word(bytes, 12) & word(&[0xff, 0xff, 0xff, 0], 0) == word(&[8, 0, 0x45, 0], 0);
+        let is_whole = get(bytes, L3 + 6) & u16::from_ne_bytes([0x3f, 0xff]) == 0;
         let total_len = usize::from(u16_at(bytes, L3 + 2));
-        let ordinary = first >> 8 == 0x08_0045
-            && second & 0x3fff_0000 == 0
-            && second & 0xfe00 != 0
-            && total_len + L3 <= frame.len();
+        let ordinary = is_plain && is_whole && bytes[TTL] > 1 && total_len + L3 <= frame.len();
         if !ordinary || !header_sum_is_right(bytes) {
             return None;
         }
@@ -63,16 +60,14 @@ impl Head {
     }
 }
 
-/// True if the words of a header without options add up to all ones (RFC 1071). Neither the order of bytes nor the width of the words makes
-/// a difference to that (§2).
+/// True if the words of a header without options add up to all ones (RFC 1071): their sum is a multiple of 65535, and not zero, because
+/// the version is not. Neither the order of bytes nor the width of the words makes a difference to that (§2).
 #[inline(always)]
 fn header_sum_is_right(bytes: &[u8; UDP_HEADERS]) -> bool {
-    let word = |at: usize| u64::from(u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
-    let sum = word(L3) + word(L3 + 4) + word(L3 + 8) + word(L3 + 12) + word(L3 + 16);
-    // At most 0x1_0000_0003 after the first step, and less than 0x2_0000 after the second.
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum == 0xffff || sum == 0x1_fffe
+    let long = |at: usize| bytes[at..].first_chunk().map_or(0, |long| u64::from_ne_bytes(*long));
+    let (sum, carry) = long(L3).overflowing_add(long(L3 + 8));
+    let sum = (sum >> 32) + (sum & 0xffff_ffff) + u64::from(word(bytes, L3 + 16)) + u64::from(carry);
+    sum.is_multiple_of(0xffff)
 }
 
 /// Translates an ordinary packet of a session in a steady state: addresses, ports, TTL, both checksums. False, and nothing changed, if the
@@ -105,11 +100,17 @@ pub(crate) fn translate<const OUT: bool>(frame: &mut [u8], session: &Session) ->
     let (new_addrs, new_ports) =
         if OUT { (session.in_addrs, session.in_ports) } else { (session.out_addrs, session.out_ports) };
     bytes[TTL] -= 1;
-    let change = Delta::from_bits(session.addr_delta ^ flip).and(TTL_DELTA);
-    put(bytes, CHECKSUM, change.apply(get(bytes, CHECKSUM)));
+    let addr_delta = Delta::from_bits(session.addr_delta ^ flip);
+    put(bytes, CHECKSUM, addr_delta.apply_with(TTL_DELTA, get(bytes, CHECKSUM)));
     bytes[ADDRS..ADDRS + 8].copy_from_slice(&new_addrs.swapped().to_wire());
     bytes[L4..L4 + 4].copy_from_slice(&new_ports.swapped().to_wire());
     true
+}
+
+/// Four bytes as they lie in memory.
+#[inline(always)]
+fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// A checksum as it lies in memory. One's complement sums do not mind the order of bytes (RFC 1071 §2).

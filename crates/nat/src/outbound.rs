@@ -144,8 +144,15 @@ impl Nat {
             Decision::Translate(_) => None,
             Decision::TranslateTo(addr, _) => Some(addr),
         };
-        if self.address_number(packet.src).is_some() && !self.config.behaviour.policy.host_traffic {
-            return Err(DropReason::Martian);
+        if self.address_number(packet.src).is_some() {
+            if !self.config.behaviour.policy.host_traffic {
+                return Err(DropReason::Martian);
+            }
+            // bpf/lib/nat.h, snat_v4_nat_can_skip: below the range the host's ports are its own.
+            let own_port = flow.protocol != ICMP && !self.ports.in_ranges(slot_of(flow.protocol), flow.source().1);
+            if self.config.behaviour.policy.host_ports && own_port {
+                return Ok(self.pass(frame));
+            }
         }
         if self.address_number(packet.dst).is_some() && self.config.behaviour.hairpin == Hairpin::Drop {
             return Err(DropReason::Hairpin);
@@ -165,7 +172,7 @@ impl Nat {
         let syn_ack = flow.tcp_flags & (bits::SYN | bits::ACK | bits::RST) == bits::SYN | bits::ACK;
         let mapping = self
             .table
-            .find_inside(flow.protocol, flow.source(), flow.destination().0)
+            .find_mapping(flow.protocol, flow.source(), flow.destination().0)
             .filter(|index| !self.is_dead(*index));
         match mapping {
             // The answer to a connection attempt that an endpoint-independent filter let in.

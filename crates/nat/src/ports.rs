@@ -176,9 +176,7 @@ impl PortSpace {
         if !overloaded && self.rules.probe == Probe::Scan {
             return self.scan_bitmap(request, range);
         }
-        // Linux keeps privileged ports beside its class ranges as well (those from 512 to 599).
-        let low = self.rules.low_ports == LowPorts::Netfilter && request.slot != ICMP_SLOT && request.port < 1024;
-        let keep = self.rules.preserve && request.port != 0 && (range.contains(request.port) || low);
+        let keep = self.keeps(request, range);
         let seed = self.seed(request);
         let mut rng = self.rng.clone();
         let free = |port: u16, hard: bool| self.port_is_free(request, port, hard, is_free);
@@ -190,6 +188,13 @@ impl PortSpace {
         };
         self.rng = rng;
         search
+    }
+
+    /// True if the source port is the first to be tried.
+    fn keeps(&self, request: &PortRequest<'_>, range: PortRange) -> bool {
+        // Linux keeps privileged ports beside its class ranges as well (those from 512 to 599).
+        let low = self.rules.low_ports == LowPorts::Netfilter && request.slot != ICMP_SLOT && request.port < 1024;
+        self.rules.preserve && request.port != 0 && (range.contains(request.port) || low)
     }
 
     fn port_is_free(
@@ -235,7 +240,7 @@ impl PortSpace {
         };
         let parity = if self.stride(request) == 2 { Parity::of(request.port) } else { Parity::Any };
         let Some(ports) = self.bitmap(request.address, request.slot) else { return Search { port: None, tries: 0 } };
-        if self.rules.preserve && range.contains(request.port) && ports.is_free(request.port) {
+        if self.keeps(request, range) && ports.is_free(request.port) {
             return Search { port: Some(request.port), tries: 1 };
         }
         // RFC 4787 REQ-4 is a recommendation: when a parity is used up, the other one serves.

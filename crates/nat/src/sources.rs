@@ -159,7 +159,8 @@ impl Sources {
     /// Forgets a source that has nothing left.
     pub(crate) fn release_if_idle(&mut self, hash: &KeyedHash, number: u32) {
         let source = self.entries[number as usize];
-        if source.sessions > 0 || source.ports != [0; 3] || self.rules.blocks == PortBlocks::Static {
+        let keeps_blocks = self.rules.blocks == PortBlocks::Static && source.blocks.count > 0;
+        if source.sessions > 0 || source.ports != [0; 3] || keeps_blocks {
             return;
         }
         self.free_blocks(&source);

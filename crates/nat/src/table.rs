@@ -133,6 +133,12 @@ impl Table {
         })
     }
 
+    /// The same where sessions do share a mapping, and are not only given the same outside end if that is free.
+    pub(crate) fn find_mapping(&self, protocol: u8, inside: (u32, u16), remote: u32) -> Option<u32> {
+        let shares = self.keys(protocol).mapping != Dependence::AddressAndPortDependent;
+        shares.then(|| self.find_inside(protocol, inside, remote))?
+    }
+
     /// A session of the mapping that has this outside end, where ports are never overloaded.
     pub(crate) fn find_outside(&self, protocol: u8, outside: (u32, u16)) -> Option<u32> {
         if !self.keys(protocol).outside {

@@ -123,6 +123,13 @@ impl Delta {
         !add(!checksum, self.0)
     }
 
+    /// The checksum field after this change and another.
+    #[inline]
+    #[must_use]
+    pub const fn apply_with(self, other: Self, checksum: u16) -> u16 {
+        !fold((!checksum) as u32 + self.0 as u32 + other.0 as u32)
+    }
+
     /// As [`Delta::apply`] for UDP over IPv4: a field of zero means "no checksum" and stays so, and a result of zero is sent as
     /// all ones (RFC 768).
     #[inline]
@@ -167,6 +174,8 @@ mod tests {
         let there = delta.apply(0x1234);
         assert_eq!(there, Delta::new().u32(0x0a00_0001, 0xc633_6401).apply(0x1234));
         assert_eq!(delta.reversed().apply(there), 0x1234);
+        let other = Delta::new().u16(1, 0xfffe);
+        assert_eq!(delta.apply_with(other, 0x1234), other.apply(there));
     }
 
     fn slow_sum(data: &[u8]) -> u16 {

@@ -5,11 +5,15 @@ use natrig_nat::{Direction, Nat, Profile, Verdict};
 use natrig_wire::{Frame, checksum};
 use std::net::Ipv4Addr;
 
-/// Frames of 64 bytes with frame check sequence; the slot a ring would give them.
+/// Frames of 64 bytes with frame check sequence.
 pub(crate) const FRAME_LEN: usize = 60;
-pub(crate) const SLOT_LEN: usize = 128;
+/// Bytes from one slot of the ring to the next.
+pub(crate) const SLOT_LEN: usize = 256;
 /// Frames per burst.
 pub(crate) const BURST: usize = 256;
+/// Bursts in the ring: 16384 slots, 4 MiB, as a ring between two cores has them. What is processed was written a ring's length before, so
+/// that its lines come from the cache that the cores share.
+pub(crate) const BURSTS: usize = 64;
 /// Ports that one outside address gives to one protocol.
 const PORTS_PER_ADDRESS: usize = 64_512;
 
@@ -44,13 +48,13 @@ impl Ring {
         template[36..38].copy_from_slice(&53u16.to_be_bytes());
         template[38..40].copy_from_slice(&26u16.to_be_bytes());
         template[40..42].copy_from_slice(&[0xbe, 0xef]);
-        Self { bytes: vec![0; BURST * SLOT_LEN], template }
+        Self { bytes: vec![0; BURSTS * BURST * SLOT_LEN], template }
     }
 
     /// Writes the outbound packet of a flow into a slot.
-    pub(crate) fn write(&mut self, slot: usize, flow: usize) {
+    pub(crate) fn write(&mut self, burst: usize, slot: usize, flow: usize) {
         let (addr, port) = inside_of(flow);
-        let frame = &mut self.bytes[slot * SLOT_LEN..][..FRAME_LEN];
+        let frame = &mut self.bytes[(burst * BURST + slot) * SLOT_LEN..][..FRAME_LEN];
         frame.copy_from_slice(&self.template);
         frame[26..30].copy_from_slice(&addr.to_be_bytes());
         frame[34..36].copy_from_slice(&port.to_be_bytes());
@@ -58,8 +62,15 @@ impl Ring {
         frame[24..26].copy_from_slice(&sum.to_be_bytes());
     }
 
-    /// Replaces the TCP or UDP destination port.
-    pub(crate) fn frame_mut(&mut self, slot: usize) -> &mut [u8] {
+    /// Writes packets of random flows into all slots.
+    pub(crate) fn write_random(&mut self, numbers: &mut Numbers, flows: usize) {
+        for slot in 0..BURSTS * BURST {
+            self.write(0, slot, numbers.below(flows));
+        }
+    }
+
+    /// The bytes of a slot.
+    pub(crate) fn slot_mut(&mut self, slot: usize) -> &mut [u8] {
         &mut self.bytes[slot * SLOT_LEN..][..SLOT_LEN]
     }
 
@@ -73,19 +84,9 @@ impl Ring {
         }
     }
 
-    /// All slots, to be pasted back.
-    pub(crate) fn copy(&self) -> Vec<u8> {
-        self.bytes.clone()
-    }
-
-    /// Puts all slots back.
-    pub(crate) fn paste(&mut self, copy: &[u8]) {
-        self.bytes.copy_from_slice(copy);
-    }
-
-    /// Runs `f` on all frames.
-    pub(crate) fn with_frames<T>(&mut self, f: impl FnOnce(&mut [Frame<'_>]) -> T) -> T {
-        let mut slots = self.bytes.chunks_exact_mut(SLOT_LEN);
+    /// Runs `f` on the frames of a burst.
+    pub(crate) fn with_frames<T>(&mut self, burst: usize, f: impl FnOnce(&mut [Frame<'_>]) -> T) -> T {
+        let mut slots = self.bytes[burst * BURST * SLOT_LEN..].chunks_exact_mut(SLOT_LEN);
         let mut frames: [Frame<'_>; BURST] =
             std::array::from_fn(|_| Frame::new(slots.next().unwrap_or_default(), FRAME_LEN));
         f(&mut frames)
@@ -122,10 +123,10 @@ pub(crate) fn fill(nat: &mut Nat, ring: &mut Ring, from: usize, to: usize, now_n
     let mut flow = from;
     while flow < to {
         for slot in 0..BURST {
-            ring.write(slot, (flow + slot).min(to - 1));
+            ring.write(0, slot, (flow + slot).min(to - 1));
         }
         flow += BURST;
-        ring.with_frames(|frames| {
+        ring.with_frames(0, |frames| {
             let mut verdicts = [Verdict::Forward; BURST];
             nat.translate_burst(Direction::Outbound, frames, &mut verdicts, now_ns);
             assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Forward), "{verdicts:?}");
