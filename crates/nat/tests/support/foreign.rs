@@ -8,41 +8,59 @@ use smoltcp::wire as s;
 
 /// A frame as both decoders read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub src: Ipv4Addr,
-    pub dst: Ipv4Addr,
-    pub ttl: u8,
-    pub ident: u16,
-    pub dont_fragment: bool,
-    pub more_fragments: bool,
+pub(crate) struct Seen {
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
+    pub(crate) ttl: u8,
+    pub(crate) ident: u16,
+    pub(crate) dont_fragment: bool,
+    pub(crate) more_fragments: bool,
     /// Bytes.
-    pub fragment_offset: u16,
-    pub protocol: u8,
-    pub content: Content,
+    pub(crate) fragment_offset: u16,
+    pub(crate) protocol: u8,
+    pub(crate) content: Content,
     /// What the protocol's checksum is off by (one's complement): zero if it is right, or if it cannot be checked.
-    pub checksum_error: u16,
+    pub(crate) checksum_error: u16,
 }
 
 /// What the packet carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    Udp { ports: [u16; 2], data: Vec<u8> },
-    Tcp { ports: [u16; 2], seq: u32, ack: u32, flags: u8, data: Vec<u8> },
-    Query { kind: u8, ident: u16, data: Vec<u8> },
-    Error { kind: u8, code: u8, mtu: u16, quote: Vec<u8> },
+pub(crate) enum Content {
+    Udp {
+        ports: [u16; 2],
+        data: Vec<u8>,
+    },
+    Tcp {
+        ports: [u16; 2],
+        seq: u32,
+        ack: u32,
+        flags: u8,
+        data: Vec<u8>,
+    },
+    Query {
+        kind: u8,
+        ident: u16,
+        data: Vec<u8>,
+    },
+    Error {
+        kind: u8,
+        code: u8,
+        mtu: u16,
+        quote: Vec<u8>,
+    },
     /// A fragment, or a protocol that neither looks into.
     Opaque(Vec<u8>),
 }
 
 /// Reads a frame with both; an error if either refuses it, if they differ, or if the IPv4 header's checksum is wrong.
-pub fn read(frame: &[u8]) -> Result<Seen, String> {
+pub(crate) fn read(frame: &[u8]) -> Result<Seen, String> {
     let one = read_smoltcp(frame).map_err(|error| format!("smoltcp: {error}"))?;
     let two = read_pnet(frame).map_err(|error| format!("pnet: {error}"))?;
     if one != two { Err(format!("smoltcp reads {one:?}, pnet {two:?}")) } else { Ok(one) }
 }
 
 /// The ends of the packet that an ICMP error quotes: addresses, protocol, and ports or identifier (twice).
-pub fn quoted_ends(quote: &[u8]) -> Option<([Ipv4Addr; 2], u8, [u16; 2])> {
+pub(crate) fn quoted_ends(quote: &[u8]) -> Option<([Ipv4Addr; 2], u8, [u16; 2])> {
     let ip = p::ipv4::Ipv4Packet::new(quote)?;
     let l4 = quote.get(usize::from(ip.get_header_length()) * 4..)?;
     let word = |at: usize| Some(u16::from_be_bytes([*l4.get(at)?, *l4.get(at + 1)?]));
@@ -77,7 +95,8 @@ fn read_smoltcp(frame: &[u8]) -> Result<Seen, &'static str> {
         s::IpProtocol::Tcp if whole => {
             let tcp = s::TcpPacket::new_checked(payload).map_err(|_| "TCP header")?;
             right = tcp.verify_checksum(&src.into(), &dst.into());
-            let flags = u8::from(tcp.fin()) | u8::from(tcp.syn()) << 1 | u8::from(tcp.rst()) << 2 | u8::from(tcp.psh()) << 3;
+            let flags =
+                u8::from(tcp.fin()) | u8::from(tcp.syn()) << 1 | u8::from(tcp.rst()) << 2 | u8::from(tcp.psh()) << 3;
             let flags = flags | u8::from(tcp.ack()) << 4 | u8::from(tcp.urg()) << 5;
             let (seq, ack) = (tcp.seq_number().0 as u32, tcp.ack_number().0 as u32);
             Content::Tcp { ports: [tcp.src_port(), tcp.dst_port()], seq, ack, flags, data: tcp.payload().to_vec() }

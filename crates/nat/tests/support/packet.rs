@@ -2,43 +2,52 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Bytes of the Ethernet header.
-pub const L3: usize = 14;
-pub const ICMP: u8 = 1;
-pub const TCP: u8 = 6;
-pub const UDP: u8 = 17;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 
-pub const FIN: u8 = 0x01;
-pub const SYN: u8 = 0x02;
-pub const RST: u8 = 0x04;
-pub const ACK: u8 = 0x10;
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
 
 /// An IPv4 packet (RFC 791 §3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ip {
-    pub src: Ipv4Addr,
-    pub dst: Ipv4Addr,
-    pub ttl: u8,
-    pub ident: u16,
-    pub dont_fragment: bool,
-    pub more_fragments: bool,
+pub(crate) struct Ip {
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
+    pub(crate) ttl: u8,
+    pub(crate) ident: u16,
+    pub(crate) dont_fragment: bool,
+    pub(crate) more_fragments: bool,
     /// Bytes.
-    pub fragment_offset: u16,
+    pub(crate) fragment_offset: u16,
     /// A multiple of four bytes.
-    pub options: Vec<u8>,
-    pub protocol: u8,
-    pub payload: Vec<u8>,
+    pub(crate) options: Vec<u8>,
+    pub(crate) protocol: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Ip {
-    pub fn new(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: Vec<u8>) -> Self {
+    pub(crate) fn new(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: Vec<u8>) -> Self {
         let (dont_fragment, more_fragments) = (false, false);
         let options = Vec::new();
-        Self { src, dst, ttl: 64, ident: 0x1234, dont_fragment, more_fragments, fragment_offset: 0, options, protocol, payload }
+        Self {
+            src,
+            dst,
+            ttl: 64,
+            ident: 0x1234,
+            dont_fragment,
+            more_fragments,
+            fragment_offset: 0,
+            options,
+            protocol,
+            payload,
+        }
     }
 
     /// The packet without Ethernet header, as an ICMP error quotes it.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let header_len = 20 + self.options.len();
         let flags = u16::from(self.dont_fragment) << 14 | u16::from(self.more_fragments) << 13;
         let mut bytes = vec![0x40 | (header_len / 4) as u8, 0];
@@ -56,14 +65,14 @@ impl Ip {
     }
 
     /// The packet in an Ethernet frame, unpadded.
-    pub fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
         frame.extend(self.bytes());
         frame
     }
 
     /// Cut into fragments of at most `len` bytes of payload (a multiple of eight).
-    pub fn fragments(&self, len: usize) -> Vec<Self> {
+    pub(crate) fn fragments(&self, len: usize) -> Vec<Self> {
         let count = self.payload.len().div_ceil(len);
         let piece = |at: usize, payload: &[u8]| Self {
             more_fragments: at + 1 < count,
@@ -76,7 +85,7 @@ impl Ip {
 }
 
 /// RFC 1071, one word after the other.
-pub fn checksum(bytes: &[u8]) -> u16 {
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0u32;
     for word in bytes.chunks(2) {
         sum += u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0));
@@ -86,7 +95,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// Fills in the checksum at `at` of a TCP or UDP payload.
-pub fn fill_transport_checksum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &mut [u8], at: usize) {
+pub(crate) fn fill_transport_checksum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &mut [u8], at: usize) {
     payload[at..at + 2].fill(0);
     let mut covered = [src.octets(), dst.octets()].concat();
     covered.extend([0, protocol]);
@@ -99,7 +108,7 @@ pub fn fill_transport_checksum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, paylo
     payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
-pub fn udp(from: SocketAddrV4, to: SocketAddrV4, data: &[u8]) -> Ip {
+pub(crate) fn udp(from: SocketAddrV4, to: SocketAddrV4, data: &[u8]) -> Ip {
     let mut payload = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
     payload.extend((8 + data.len() as u16).to_be_bytes());
     payload.extend([0, 0]);
@@ -108,7 +117,7 @@ pub fn udp(from: SocketAddrV4, to: SocketAddrV4, data: &[u8]) -> Ip {
     Ip::new(*from.ip(), *to.ip(), UDP, payload)
 }
 
-pub fn tcp(from: SocketAddrV4, to: SocketAddrV4, flags: u8, seq: u32, data: &[u8]) -> Ip {
+pub(crate) fn tcp(from: SocketAddrV4, to: SocketAddrV4, flags: u8, seq: u32, data: &[u8]) -> Ip {
     let mut payload = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
     payload.extend(seq.to_be_bytes());
     payload.extend(if flags & ACK == 0 { [0; 4] } else { [0, 0, 0x30, 0x39] });
@@ -119,12 +128,12 @@ pub fn tcp(from: SocketAddrV4, to: SocketAddrV4, flags: u8, seq: u32, data: &[u8
 }
 
 /// An ICMP message of a type with identifier and sequence number.
-pub fn query(from: Ipv4Addr, to: Ipv4Addr, kind: u8, ident: u16, data: &[u8]) -> Ip {
+pub(crate) fn query(from: Ipv4Addr, to: Ipv4Addr, kind: u8, ident: u16, data: &[u8]) -> Ip {
     icmp(from, to, [kind, 0], [ident, 1], data)
 }
 
 /// An ICMP error that quotes `quote`; `mtu` is that of "fragmentation needed".
-pub fn error(from: Ipv4Addr, to: Ipv4Addr, [kind, code]: [u8; 2], mtu: u16, quote: &[u8]) -> Ip {
+pub(crate) fn error(from: Ipv4Addr, to: Ipv4Addr, [kind, code]: [u8; 2], mtu: u16, quote: &[u8]) -> Ip {
     icmp(from, to, [kind, code], [0, mtu], quote)
 }
 

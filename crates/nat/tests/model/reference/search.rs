@@ -6,7 +6,7 @@ use natrig_nat::behaviour::{Clamp, LowPorts, Overload, PortRange, PortRules, Por
 
 /// What stands at a port, seen from a new mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum At {
+pub(crate) enum At {
     Free,
     /// Taken by a connection that is over, whose last sequence number the new connection is past.
     Over,
@@ -17,26 +17,27 @@ pub enum At {
 
 /// What a search may end with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
-    pub ports: BTreeSet<u16>,
-    pub may_fail: bool,
+pub(crate) struct Reach {
+    pub(crate) ports: BTreeSet<u16>,
+    pub(crate) may_fail: bool,
 }
 
 /// A request for a port.
-pub struct Request<'a> {
-    pub rules: &'a PortRules,
-    pub overload: Overload,
-    pub range: PortRange,
-    /// UDP, where parity counts.
-    pub is_udp: bool,
-    pub source: u16,
+pub(crate) struct Request<'a> {
+    pub(crate) rules: &'a PortRules,
+    pub(crate) overload: Overload,
+    pub(crate) range: PortRange,
+    /// Parity counts for UDP only.
+    pub(crate) is_udp: bool,
+    pub(crate) is_icmp: bool,
+    pub(crate) source: u16,
     /// The port given last.
-    pub last: u16,
-    pub at: &'a dyn Fn(u16) -> At,
+    pub(crate) last: u16,
+    pub(crate) at: &'a dyn Fn(u16) -> At,
 }
 
 /// Ports by the class of the source port.
-pub const fn range_for(rules: &PortRules, is_icmp: bool, source: u16) -> PortRange {
+pub(crate) const fn range_for(rules: &PortRules, is_icmp: bool, source: u16) -> PortRange {
     if is_icmp {
         return rules.icmp_range;
     }
@@ -48,7 +49,7 @@ pub const fn range_for(rules: &PortRules, is_icmp: bool, source: u16) -> PortRan
     }
 }
 
-pub fn search(request: &Request<'_>) -> Reach {
+pub(crate) fn search(request: &Request<'_>) -> Reach {
     // What may be over counts once as over and once as not.
     let mut reach = Reach::default();
     for perhaps in [At::Over, At::Taken] {
@@ -66,7 +67,7 @@ pub fn search(request: &Request<'_>) -> Reach {
 fn search_certain(request: &Request<'_>) -> Reach {
     let Request { rules, range, source, at, .. } = *request;
     let at = |port| if rules.reserved.iter().any(|reserved| reserved.contains(port)) { At::Taken } else { at(port) };
-    let low = rules.low_ports == LowPorts::Netfilter && source < 1024;
+    let low = rules.low_ports == LowPorts::Netfilter && source < 1024 && !request.is_icmp;
     let keeps = rules.preserve && source != 0 && (range.contains(source) || low);
     if keeps && at(source) == At::Free {
         return Reach { ports: BTreeSet::from([source]), may_fail: false };
@@ -77,7 +78,7 @@ fn search_certain(request: &Request<'_>) -> Reach {
         Probe::Scan => walk(request, kept, &at),
         Probe::Step => step(request, kept, &at),
         Probe::Windows => windows(request, &at),
-        Probe::Random => random(request, &at),
+        Probe::Random => random(request, kept, &at),
     }
 }
 
@@ -177,11 +178,13 @@ fn windows(request: &Request<'_>, at: &dyn Fn(u16) -> At) -> Reach {
         PortSeed::Sequential => Some(request.last.wrapping_add(1)),
         PortSeed::Source => Some(request.source),
     };
-    let mut offsets: Vec<u32> = first.map_or_else(|| (0..n).collect(), |seed| vec![u32::from(seed) % n]);
+    // The offset has 16 bits and wraps: near its end the window jumps back to the start of the range.
+    let any_offset = || (0..n as u16).chain(u16::MAX - 128..=u16::MAX).collect();
+    let mut offsets: Vec<u16> = first.map_or_else(any_offset, |seed| vec![seed]);
     loop {
         let mut failed = false;
         for offset in &offsets {
-            let port = |step: u32| range.low + ((offset + step) % n) as u16;
+            let port = |step: u32| range.low + (u32::from(offset.wrapping_add(step as u16)) % n) as u16;
             let found = (0..window).find(|step| match at(port(*step)) {
                 At::Free => true,
                 At::Over => window - step <= rules.evict_closing_within,
@@ -198,15 +201,15 @@ fn windows(request: &Request<'_>, at: &dyn Fn(u16) -> At) -> Reach {
             return reach;
         }
         window /= 2;
-        offsets = (0..n).collect();
+        offsets = any_offset();
     }
 }
 
 /// Darts.
-fn random(request: &Request<'_>, at: &dyn Fn(u16) -> At) -> Reach {
+fn random(request: &Request<'_>, kept: Option<u16>, at: &dyn Fn(u16) -> At) -> Reach {
     let images = images(request.rules, request.range);
     let mut reach = Reach::default();
-    for first in starts(request) {
+    for first in kept.map_or_else(|| starts(request), |port| vec![port]) {
         if at(first) == At::Free {
             reach.ports.insert(first);
         } else if request.rules.max_attempts > 1 {

@@ -8,7 +8,7 @@ use natrig_nat::behaviour::{TcpMachine, Timers};
 use crate::packet::{ACK, FIN, RST, SYN};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tcp {
+pub(crate) enum Tcp {
     /// A SYN, no answer.
     Opening,
     /// SYNs from both sides, neither acknowledged.
@@ -33,7 +33,7 @@ pub enum Tcp {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Opener,
     Other,
 }
@@ -66,15 +66,16 @@ const fn kind_of(flags: u8) -> Kind {
 }
 
 /// The state that a session begins in, before its first segment is followed.
-pub const fn first(flags: u8) -> Tcp {
+pub(crate) const fn first(flags: u8) -> Tcp {
     match kind_of(flags) {
         Kind::Syn => Tcp::Opening,
         Kind::SynAck => Tcp::Answered,
-        _ => Tcp::Midstream,
+        Kind::Rst => Tcp::Reset,
+        Kind::Fin | Kind::Ack | Kind::Bare => Tcp::Midstream,
     }
 }
 
-pub fn next(machine: TcpMachine, state: Tcp, side: Side, flags: u8) -> Tcp {
+pub(crate) fn next(machine: TcpMachine, state: Tcp, side: Side, flags: u8) -> Tcp {
     let kind = kind_of(flags);
     match machine {
         TcpMachine::Rfc7857 => rfc7857(state, side, kind, flags),
@@ -86,7 +87,7 @@ pub fn next(machine: TcpMachine, state: Tcp, side: Side, flags: u8) -> Tcp {
 /// RFC 7857 §2.1 with the handshake's states kept apart (RFC 5382 REQ-5 times them as transitory).
 fn rfc7857(state: Tcp, side: Side, kind: Kind, flags: u8) -> Tcp {
     use Side::{Opener, Other};
-    use Tcp::{Answered, BothDone, Crossed, Established, Midstream, Opening, OpenerDone, OtherDone, Reset};
+    use Tcp::{Answered, BothDone, Crossed, Established, Midstream, OpenerDone, Opening, OtherDone, Reset};
     match (state, side, kind) {
         (_, _, Kind::Rst) => Reset,
         // A connection that is over begins anew with a SYN.
@@ -100,8 +101,9 @@ fn rfc7857(state: Tcp, side: Side, kind: Kind, flags: u8) -> Tcp {
         (Answered | Established | Midstream, Opener, _) if flags & FIN != 0 => OpenerDone,
         (Answered | Established | Midstream, Other, _) if flags & FIN != 0 => OtherDone,
         (Opening, Other, Kind::Syn) => Crossed,
-        (Opening, Other, Kind::SynAck) | (Crossed, _, Kind::SynAck) => Answered,
-        (Crossed, _, Kind::Ack | Kind::Fin) if flags & ACK != 0 => Established,
+        (Opening, Other, Kind::SynAck) => Answered,
+        // Both have begun, and one has the other's SYN.
+        (Crossed, _, _) if flags & ACK != 0 => Established,
         (Answered, Opener, Kind::Ack) => Established,
         (Midstream, Other, Kind::Ack | Kind::Bare) => Established,
         _ => state,
@@ -111,7 +113,9 @@ fn rfc7857(state: Tcp, side: Side, kind: Kind, flags: u8) -> Tcp {
 /// nf_conntrack_proto_tcp.c: the table of states by direction and kind of segment. What it calls ignored or invalid changes nothing here.
 fn netfilter(state: Tcp, side: Side, kind: Kind) -> Tcp {
     use Side::{Opener, Other};
-    use Tcp::{Answered, BothDone, BothDoneAcked, Crossed, Established, Midstream, OneFin, OneFinAcked, Opening, Reset};
+    use Tcp::{
+        Answered, BothDone, BothDoneAcked, Crossed, Established, Midstream, OneFin, OneFinAcked, Opening, Reset,
+    };
     match (kind, side, state) {
         (Kind::Rst, _, _) => Reset,
         (Kind::Syn, Opener, BothDoneAcked | Reset) | (Kind::Syn, Other, BothDoneAcked) => Opening,
@@ -131,7 +135,7 @@ fn netfilter(state: Tcp, side: Side, kind: Kind) -> Tcp {
 /// bpf/lib/conntrack.h: one bit per direction for closing, and whether anything but a SYN has been seen.
 fn cilium(state: Tcp, side: Side, kind: Kind) -> Tcp {
     use Side::{Opener, Other};
-    use Tcp::{Answered, BothDone, Crossed, Established, Midstream, Opening, OpenerDone, OtherDone, Reset};
+    use Tcp::{Answered, BothDone, Crossed, Established, Midstream, OpenerDone, Opening, OtherDone, Reset};
     match (state, side, kind) {
         (_, _, Kind::Rst) => Reset,
         (Reset | BothDone, _, Kind::Syn) => Opening,
@@ -139,17 +143,18 @@ fn cilium(state: Tcp, side: Side, kind: Kind) -> Tcp {
         (Opening | Crossed | Answered | Midstream | Established, Opener, Kind::Fin) => OpenerDone,
         (Opening | Crossed | Answered | Midstream | Established, Other, Kind::Fin) => OtherDone,
         (Opening | Crossed | Answered | Midstream, _, Kind::Ack | Kind::Bare) => Established,
+        (Opening, Other, Kind::Syn | Kind::SynAck) => Answered,
         _ => state,
     }
 }
 
 /// A connection that Linux may evict for a new one.
-pub const fn is_over(state: Tcp) -> bool {
+pub(crate) const fn is_over(state: Tcp) -> bool {
     matches!(state, Tcp::BothDoneAcked | Tcp::Reset)
 }
 
 /// Idle timeout in seconds.
-pub const fn timeout_s(timers: &Timers, state: Tcp) -> u32 {
+pub(crate) const fn timeout_s(timers: &Timers, state: Tcp) -> u32 {
     match state {
         Tcp::Opening | Tcp::Crossed => timers.tcp_syn_sent_s,
         Tcp::Answered => timers.tcp_syn_received_s,
