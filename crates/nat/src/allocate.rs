@@ -44,6 +44,7 @@ impl Nat {
             return None;
         }
         let outside = self.table.slab.at(beside?).outside();
+        self.table.flush();
         if own.is_some_and(|own| own.to_bits() != outside.0)
             || self.table.user_of(flow.protocol, outside, flow.destination()).is_some()
         {
@@ -94,12 +95,11 @@ impl Nat {
             return Err(DropReason::PortsExhausted);
         }
         let port = self.search(flow, hash, number)?;
+        if self.table.keys(protocol).outside {
+            return Ok((outside, port));
+        }
         // What was in the way is dead, or may be evicted.
-        if let Some(user) = self
-            .table
-            .user_of(protocol, (outside, port), flow.destination())
-            .filter(|_| !self.table.keys(protocol).outside)
-        {
+        if let Some(user) = self.table.user_of(protocol, (outside, port), flow.destination()) {
             if self.is_dead(user) {
                 self.counters.expired += 1;
             } else {
@@ -117,6 +117,9 @@ impl Nat {
     }
 
     fn search(&mut self, flow: &Flow, hash: u64, number: u16) -> Result<u16, DropReason> {
+        if !self.table.keys(flow.protocol).outside {
+            self.table.flush();
+        }
         let source = match &mut self.sources {
             // Blocks are of ports; identifiers are everybody's.
             Some(sources) if sources.has_blocks() && flow.protocol != ICMP => {

@@ -43,8 +43,12 @@ struct Summary {
 }
 
 impl Summary {
+    #[inline]
     fn set(&mut self, word: usize, any: bool) {
         let (at, bit) = (word / 64, 1u64 << (word % 64));
+        if (self.words[at] & bit != 0) == any {
+            return;
+        }
         if any {
             self.words[at] |= bit;
         } else {
@@ -100,7 +104,7 @@ impl FreePorts {
         }
         self.bits[word] |= bit;
         self.free += 1;
-        self.summarise(word);
+        self.summarise(word, port);
         true
     }
 
@@ -113,13 +117,14 @@ impl FreePorts {
         }
         self.bits[word] &= !bit;
         self.free -= 1;
-        self.summarise(word);
+        self.summarise(word, port);
         true
     }
 
-    fn summarise(&mut self, word: usize) {
-        self.even.set(word, self.bits[word] & EVEN != 0);
-        self.odd.set(word, self.bits[word] & !EVEN != 0);
+    /// After a change of a port's bit in a word.
+    fn summarise(&mut self, word: usize, port: u16) {
+        let (summary, mask) = if port & 1 == 0 { (&mut self.even, EVEN) } else { (&mut self.odd, !EVEN) };
+        summary.set(word, self.bits[word] & mask != 0);
     }
 
     /// The first free port of this parity at or behind `from` and not above `last`.

@@ -4,7 +4,7 @@ use crate::behaviour::{Dependence, FullPolicy};
 use crate::outbound::Flow;
 use crate::session::{ICMP, Session, TCP, flag};
 use crate::sources::SourceRefusal;
-use crate::table::slot_of;
+use crate::table::{Table, slot_of};
 use crate::tcp::{self, State, bits};
 use crate::wheel::before;
 use crate::{Direction, DropReason, Nat};
@@ -25,7 +25,7 @@ impl Nat {
 
     fn try_create(&mut self, flow: &Flow, hash: u64, address: Option<Ipv4Addr>) -> Result<u32, DropReason> {
         let (protocol, inside, remote) = (flow.protocol, flow.source(), flow.destination());
-        let beside = self.live_mapping(protocol, inside, remote.0);
+        let beside = self.live_session(protocol, inside, remote.0);
         // With wider mapping the outside end is given; otherwise one is looked for, and `beside` is at most a hint.
         let shared = beside.filter(|_| self.table.keys(protocol).mapping != Dependence::AddressAndPortDependent);
         let admitted = self.admit(protocol, inside.0, shared.is_none());
@@ -49,6 +49,7 @@ impl Nat {
         shared: Option<u32>,
     ) -> Result<u32, DropReason> {
         let (protocol, inside, remote) = (flow.protocol, flow.source(), flow.destination());
+        let ended = self.table.ended;
         let victim = self.choose_victim()?;
         let outside = match shared {
             Some(index) => self.table.slab.at(index).outside(),
@@ -60,7 +61,7 @@ impl Nat {
         // Nobody goes for a session that cannot be had.
         self.make_room(victim);
         // Eviction may have ended what was found first, and with it the use of its port.
-        let beside = self.live_mapping(protocol, inside, remote.0);
+        let beside = if self.table.ended == ended { beside } else { self.live_session(protocol, inside, remote.0) };
         let new_port = shared.is_none() || beside.is_none();
         let mut session = Session::new(protocol, inside, remote, outside);
         session.state = first_state(flow);
@@ -76,13 +77,27 @@ impl Nat {
         Ok(index)
     }
 
-    fn live_mapping(&mut self, protocol: u8, inside: (u32, u16), remote: u32) -> Option<u32> {
-        let index = self.table.find_inside(protocol, inside, remote)?;
-        Some(index)
+    /// A living session of an inside end (and remote address, if mappings depend on that).
+    fn live_session(&mut self, protocol: u8, inside: (u32, u16), remote: u32) -> Option<u32> {
+        self.living(|table| table.find_inside(protocol, inside, remote))
+    }
+
+    /// What `find` finds of a mapping that lives. Sessions of it that are dead and not yet collected end here, so that another one may be
+    /// found.
+    pub(crate) fn living(&mut self, find: impl Fn(&Table) -> Option<u32>) -> Option<u32> {
+        loop {
+            let index = find(&self.table).filter(|index| !self.table.slab.at(*index).has(flag::HELD))?;
+            if !self.is_dead(index) {
+                return Some(index);
+            }
+            self.counters.expired += 1;
+            self.end_early(index, true);
+        }
     }
 
     /// State of a flow that begins outside and is not translated: a session whose outside end is its inside end.
     pub(crate) fn follow_direct(&mut self, flow: &Flow) -> Result<(), DropReason> {
+        self.table.flush();
         let hash = self.table.inbound_hash(flow.protocol, flow.addrs, flow.ports);
         let found = self.table.find_inbound(hash, flow.protocol, flow.addrs, flow.ports);
         if let Some(index) = found {

@@ -6,11 +6,13 @@
 use crate::hash::KeyKind;
 use crate::index::NONE;
 use crate::ordinary::{Head, translate};
+use crate::outbound::Flow;
+use crate::packet::{Packet, is_bad_destination, is_bad_source};
 use crate::prefetch::prefetch;
 use crate::session::Session;
 use crate::tcp::State;
 use crate::wheel::before;
-use crate::{Direction, Nat, Verdict};
+use crate::{Direction, DropReason, Nat, Verdict};
 use natrig_wire::Frame;
 
 /// Packets per batch. Each keeps three lines in flight: header, index, session.
@@ -56,6 +58,8 @@ impl Nat {
             found[at] = index.candidate(homes[at], hashes[at]);
             if let Some(session) = sessions.get(found[at] as usize) {
                 prefetch(session);
+            } else if OUT && hashes[at] != 0 {
+                self.prefetch_newcomer(frames[at].bytes());
             }
         }
         let clocks = Clocks { now: self.now, clock: self.clock, refresh: self.refresh[usize::from(!OUT)] };
@@ -74,34 +78,60 @@ impl Nat {
                 verdicts[at] = self.unsettled::<OUT>(hashes[at], found[at], &mut frames[at], &clocks);
             }
         }
+        self.table.flush();
         let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
         *counter += translated;
     }
 
-    /// The candidate was none: another entry with the same tag, or one that the home bucket had no room for, may still be the session.
+    /// The candidate was none: another entry with the same tag, or one that the home bucket had no room for, may still be the session;
+    /// or the flow is new.
     #[inline(never)]
     fn unsettled<const OUT: bool>(&mut self, hash: u64, tried: u32, frame: &mut Frame<'_>, clocks: &Clocks) -> Verdict {
-        if hash != 0
-            && let Some(Head { addrs, ports, protocol }) = Head::again(frame.bytes())
+        let Some(Head { addrs, ports, protocol }) = Head::again(frame.bytes()).filter(|_| hash != 0) else {
+            return self.careful(if OUT { Direction::Outbound } else { Direction::Inbound }, frame);
+        };
+        let found = if OUT {
+            self.table.find_outbound(hash, protocol, addrs, ports)
+        } else {
+            self.table.find_inbound(hash, protocol, addrs, ports)
+        };
+        let other = found.filter(|found| *found != tried);
+        if let Some(session) = other.and_then(|found| self.table.slab.entries.get_mut(found as usize))
+            && established::<OUT>(session, frame.bytes_mut(), clocks)
         {
-            let found = if OUT {
-                self.table.find_outbound(hash, protocol, addrs, ports)
-            } else {
-                self.table.find_inbound(hash, protocol, addrs, ports)
-            };
-            let other = found.filter(|found| *found != tried);
-            if let Some(session) = other.and_then(|found| self.table.slab.entries.get_mut(found as usize))
-                && established::<OUT>(session, frame.bytes_mut(), clocks)
-            {
-                let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
-                *counter += 1;
-                if OUT {
-                    self.renew_ident_of(frame.bytes_mut());
-                }
-                return Verdict::Forward;
+            let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
+            *counter += 1;
+            if OUT {
+                self.renew_ident_of(frame.bytes_mut());
             }
+            return Verdict::Forward;
+        }
+        if OUT && found.is_none() {
+            return self.newcomer(frame, hash);
         }
         self.careful(if OUT { Direction::Outbound } else { Direction::Inbound }, frame)
+    }
+
+    /// An ordinary packet from inside whose flow has no session.
+    fn newcomer(&mut self, frame: &mut Frame<'_>, hash: u64) -> Verdict {
+        let packet = Packet::of_ordinary(frame.bytes());
+        if !self.rules_of(packet.protocol).translate {
+            return self.careful(Direction::Outbound, frame);
+        }
+        if is_bad_source(packet.src) || is_bad_destination(packet.dst) {
+            return self.drop(DropReason::Martian);
+        }
+        let result =
+            Flow::of_transport(frame.bytes(), &packet).and_then(|flow| self.outbound_new(frame, &packet, &flow, hash));
+        result.unwrap_or_else(|reason| self.refuse(Direction::Outbound, frame, &packet, reason))
+    }
+
+    /// Fetches what a new flow's mapping may be found by.
+    #[inline(never)]
+    fn prefetch_newcomer(&self, frame: &[u8]) {
+        if let Some(Head { addrs, ports, protocol }) = Head::again(frame) {
+            self.table.prefetch_inside(protocol, (addrs.first(), ports.first()), addrs.second());
+        }
     }
 }
 

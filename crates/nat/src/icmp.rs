@@ -142,11 +142,9 @@ impl Nat {
     }
 
     /// The quoted packet was let in by a mapping without a session.
-    fn outbound_error_mapping(&self, flow: &Flow) -> Option<Rewrite> {
-        let index = self
-            .table
-            .find_mapping(flow.protocol, flow.source(), flow.destination().0)
-            .filter(|index| !self.is_dead(*index))?;
+    fn outbound_error_mapping(&mut self, flow: &Flow) -> Option<Rewrite> {
+        let (protocol, inside, remote) = (flow.protocol, flow.source(), flow.destination().0);
+        let index = self.living(|table| table.find_mapping(protocol, inside, remote))?;
         let outside = self.table.slab.at(index).outside();
         let remote = flow.destination();
         let new = (Addrs::new(outside.0, remote.0), Ports::new(outside.1, remote.1));

@@ -1,6 +1,6 @@
 //! Packets from outside that the ordinary path leaves alone.
 
-use crate::behaviour::{Dependence, DirectInbound, IdleExpiry, Overload, UnsolicitedSyn};
+use crate::behaviour::{Dependence, DirectInbound, IdleExpiry, Overload, ProtocolRules, UnsolicitedSyn};
 use crate::held::Wait;
 use crate::outbound::Flow;
 use crate::packet::{Packet, Rewrite, decrement_ttl};
@@ -109,6 +109,7 @@ impl Nat {
 
     /// The session or mapping that an inbound packet belongs to.
     pub(crate) fn find_inbound_rewrite(&mut self, flow: &Flow) -> Result<InboundRewrite, DropReason> {
+        self.table.flush();
         let hash = self.table.inbound_hash(flow.protocol, flow.addrs, flow.ports);
         if let Some(index) = self.table.find_inbound(hash, flow.protocol, flow.addrs, flow.ports) {
             let session = self.table.slab.at(index);
@@ -129,23 +130,19 @@ impl Nat {
     }
 
     /// A mapping whose filter lets in a sender that it has no session with.
-    fn find_open_mapping(&self, flow: &Flow) -> Result<u32, DropReason> {
-        let rules = self.rules_of(flow.protocol);
-        let (outside, remote) = (flow.destination(), flow.source().0);
-        let alive = |index: &u32| !self.is_dead(*index) && !self.table.slab.at(*index).has(flag::HELD);
-        let mapping = match rules.overload {
-            Overload::Never => {
-                self.table.find_outside(flow.protocol, outside).filter(alive).ok_or(DropReason::NoMapping)?
-            }
-            Overload::PerAddress => {
-                self.table.find_peer(flow.protocol, outside, remote).filter(alive).ok_or(DropReason::NoMapping)?
-            }
-            Overload::PerEndpoint => return Err(DropReason::NoMapping),
+    fn find_open_mapping(&mut self, flow: &Flow) -> Result<u32, DropReason> {
+        let &ProtocolRules { overload, filtering, .. } = self.rules_of(flow.protocol);
+        let (protocol, outside, remote) = (flow.protocol, flow.destination(), flow.source().0);
+        let mapping = match overload {
+            Overload::Never => self.living(|table| table.find_outside(protocol, outside)),
+            Overload::PerAddress => self.living(|table| table.find_peer(protocol, outside, remote)),
+            Overload::PerEndpoint => None,
         };
-        match rules.filtering {
+        let mapping = mapping.ok_or(DropReason::NoMapping)?;
+        match filtering {
             Dependence::EndpointIndependent => Ok(mapping),
             Dependence::AddressDependent => {
-                self.table.find_peer(flow.protocol, outside, remote).filter(alive).ok_or(DropReason::Filtered)
+                self.living(|table| table.find_peer(protocol, outside, remote)).ok_or(DropReason::Filtered)
             }
             Dependence::AddressAndPortDependent => Err(DropReason::Filtered),
         }

@@ -50,20 +50,28 @@ impl Bucket {
         }
     }
 
-    fn set_tag(&mut self, slot: usize, tag: u8) {
+    /// Puts an entry into the first free slot, which is one without tag; false if there is none.
+    #[inline(always)]
+    fn insert(&mut self, tag: u8, packed: u32) -> bool {
+        let free = self.matches(0);
+        let slot = free.first();
+        let Some(place) = self.slots.get_mut(slot) else { return false };
+        *place = packed;
         if slot < 8 {
-            let shift = slot * 8;
-            self.tags_low = self.tags_low & !(0xff << shift) | u64::from(tag) << shift;
+            self.tags_low |= u64::from(tag) << (slot * 8);
         } else {
-            let shift = (slot - 8) * 8;
-            self.tags_high = self.tags_high & !(0xff << shift) | u32::from(tag) << shift;
+            self.tags_high |= u32::from(tag) << ((slot - 8) * 8);
         }
+        true
     }
 
-    /// A slot without tag is free.
-    fn free_slot(&self) -> Option<usize> {
-        let slot = self.matches(0).first();
-        (slot < SLOTS).then_some(slot)
+    fn clear(&mut self, slot: usize) {
+        self.slots[slot] = NONE;
+        if slot < 8 {
+            self.tags_low &= !(0xff << (slot * 8));
+        } else {
+            self.tags_high &= !(0xff << ((slot - 8) * 8));
+        }
     }
 }
 
@@ -155,11 +163,11 @@ impl Index {
     #[inline(always)]
     pub(crate) fn candidate(&self, home: usize, hash: u64) -> u32 {
         let bucket = &self.buckets[home];
-        let packed = bucket.slots.get(bucket.matches(tag_of(hash)).first()).copied().unwrap_or(NONE);
-        if packed & !self.number_mask == self.hash_bits(hash) {
-            return packed & self.number_mask;
+        match bucket.slots.get(bucket.matches(tag_of(hash)).first()) {
+            Some(packed) if packed & !self.number_mask == self.hash_bits(hash) => packed & self.number_mask,
+            None if bucket.overflow == 0 => NONE,
+            _ => self.candidate_beyond(home, hash),
         }
-        self.candidate_beyond(home, hash)
     }
 
     #[inline(never)]
@@ -210,20 +218,14 @@ impl Index {
     }
 
     /// Adds an entry. The caller keeps the number of entries within the capacity and does not add a key twice.
+    #[inline]
     pub(crate) fn insert(&mut self, hash: u64, entry: u32) {
         let packed = self.pack(hash, entry);
         let mut at = self.home(hash);
-        for _ in 0..self.buckets.len() {
-            let bucket = &mut self.buckets[at];
-            if let Some(slot) = bucket.free_slot() {
-                bucket.slots[slot] = packed;
-                bucket.set_tag(slot, tag_of(hash));
-                return;
-            }
-            bucket.overflow += 1;
+        while !self.buckets[at].insert(tag_of(hash), packed) {
+            self.buckets[at].overflow += 1;
             at = self.next(at);
         }
-        debug_assert!(false, "an index holds no more than its capacity");
     }
 
     /// Removes an entry; true if it was there.
@@ -234,9 +236,7 @@ impl Index {
             self.buckets[passed].overflow -= 1;
             passed = self.next(passed);
         }
-        let bucket = &mut self.buckets[at];
-        bucket.slots[slot] = NONE;
-        bucket.set_tag(slot, 0);
+        self.buckets[at].clear(slot);
         true
     }
 

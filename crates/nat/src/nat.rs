@@ -16,7 +16,7 @@ use crate::table::{Keys, Table};
 use crate::tcp::{self, State};
 use crate::time::TICK_NS;
 use crate::wheel::before;
-use crate::{Config, ConfigError, Counters, MappingView};
+use crate::{Config, ConfigError, Counters, MappingView, Policy};
 use core::net::Ipv4Addr;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -41,6 +41,11 @@ pub struct Nat {
     pub(crate) rng: Pcg64Mcg,
     /// Outside addresses, sorted, with their numbers.
     outside: Vec<(u32, u16)>,
+    /// The lowest of them, and how far above it the highest is.
+    outside_low: u32,
+    outside_span: u32,
+    /// Policy translates everything that comes from inside.
+    pub(crate) translates_all: bool,
     /// The tick of the burst.
     pub(crate) now: u32,
     pub(crate) now_ns: u64,
@@ -89,6 +94,7 @@ impl Nat {
         let mut outside: Vec<(u32, u16)> =
             (0u16..).zip(&config.outside).map(|(number, addr)| (addr.to_bits(), number)).collect();
         outside.sort_unstable();
+        let outside_low = outside.first().map_or(0, |(lowest, _)| *lowest);
         let timeouts = tcp::timeouts(&behaviour.timers, behaviour.tcp_rules.machine);
         let mtus = [config.outside_mtu, config.inside_mtu];
         let longest = mtus.iter().flatten().max().map_or(0, |mtu| usize::from(*mtu) + L3);
@@ -108,7 +114,10 @@ impl Nat {
             counters: Counters::default(),
             idents: (behaviour.ip_id == IpId::Rewrite).then(|| Box::new(rng.random())),
             rng,
+            outside_low,
+            outside_span: outside.last().map_or(0, |(highest, _)| highest - outside_low),
             outside,
+            translates_all: config.policy == Policy::default() && behaviour.policy.translate_link_local,
             now: 0,
             now_ns: 0,
             clock: 0,
@@ -156,8 +165,8 @@ impl Nat {
 
     /// Number of an outside address.
     pub(crate) fn address_number(&self, addr: u32) -> Option<u16> {
-        if let [(only, number)] = self.outside[..] {
-            return (only == addr).then_some(number);
+        if addr.wrapping_sub(self.outside_low) > self.outside_span {
+            return None;
         }
         let at = self.outside.binary_search_by_key(&addr, |(addr, _)| *addr).ok()?;
         Some(self.outside[at].1)

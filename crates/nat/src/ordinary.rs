@@ -7,7 +7,7 @@ use crate::tcp::bits;
 use natrig_wire::checksum::Delta;
 
 /// Where the transport header begins.
-const L4: usize = L3 + 20;
+pub(crate) const L4: usize = L3 + 20;
 /// Ethernet, IPv4 and UDP headers.
 const UDP_HEADERS: usize = L4 + 8;
 /// Ethernet, IPv4 and TCP headers.

@@ -2,10 +2,11 @@
 
 use crate::behaviour::{Hairpin, IdleExpiry, Midstream};
 use crate::held::Wait;
+use crate::ordinary::{L4 as ORDINARY_L4, translate};
 use crate::packet::{Packet, Rewrite, decrement_ttl, ports_at, query_ports, u16_at, u32_at};
 use crate::pair::{Addrs, Ports};
-use crate::policy::Decision;
-use crate::session::{ICMP, Session, TCP, flag};
+use crate::policy::{Decision, Rule};
+use crate::session::{ICMP, Session, TCP, UDP, flag};
 use crate::table::slot_of;
 use crate::tcp::{self, State, bits};
 use crate::wheel::before;
@@ -125,6 +126,9 @@ impl Nat {
     /// Asks policy about a flow from inside.
     pub(crate) fn decide(&self, src: u32, dst: u32) -> Decision {
         let from_host = self.address_number(src).is_some();
+        if self.translates_all && !from_host {
+            return Decision::Translate(Rule::Endpoint);
+        }
         let link_local = self.config.behaviour.policy.translate_link_local;
         self.config.policy.decide(Ipv4Addr::from_bits(src), Ipv4Addr::from_bits(dst), from_host, link_local)
     }
@@ -138,6 +142,17 @@ impl Nat {
             self.end_early(index, true);
             self.counters.expired += 1;
         }
+        self.outbound_new(frame, packet, flow, hash)
+    }
+
+    /// A packet whose flow has no session.
+    pub(crate) fn outbound_new(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        flow: &Flow,
+        hash: u64,
+    ) -> Result<Verdict, DropReason> {
         let own_address = match self.decide(packet.src, packet.dst) {
             Decision::Pass(_) => return Ok(self.pass(frame)),
             Decision::Drop(_) => return Err(DropReason::Policy),
@@ -164,16 +179,22 @@ impl Nat {
             return Ok(verdict);
         }
         let index = self.create(flow, hash, own_address)?;
+        let session = self.table.slab.at_mut(index);
+        // The first packet of a UDP flow is an ordinary one already.
+        if flow.protocol == UDP && packet.l4 == ORDINARY_L4 && translate::<true>(frame.bytes_mut(), session) {
+            session.packets_out = 1;
+            self.renew_ident(frame.bytes_mut(), packet);
+            self.counters.translated_out += 1;
+            return Ok(Verdict::Forward);
+        }
         self.use_outbound(frame, packet, flow, index)
     }
 
     /// A TCP segment of no session that does not begin one. None: it makes a session all the same.
     fn outbound_midstream(&mut self, frame: &mut Frame<'_>, packet: &Packet, flow: &Flow) -> Option<Verdict> {
         let syn_ack = flow.tcp_flags & (bits::SYN | bits::ACK | bits::RST) == bits::SYN | bits::ACK;
-        let mapping = self
-            .table
-            .find_mapping(flow.protocol, flow.source(), flow.destination().0)
-            .filter(|index| !self.is_dead(*index));
+        let (inside, remote) = (flow.source(), flow.destination().0);
+        let mapping = self.living(|table| table.find_mapping(TCP, inside, remote));
         match mapping {
             // The answer to a connection attempt that an endpoint-independent filter let in.
             Some(_) if syn_ack => return None,

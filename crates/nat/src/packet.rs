@@ -89,6 +89,22 @@ impl Packet {
         })
     }
 
+    /// Reads a packet that is known to be ordinary.
+    pub(crate) fn of_ordinary(frame: &[u8]) -> Self {
+        Self {
+            src: u32_at(frame, L3 + 12),
+            dst: u32_at(frame, L3 + 16),
+            protocol: frame[L3 + 9],
+            ttl: frame[L3 + 8],
+            ident: u16_at(frame, L3 + 4),
+            dont_fragment: u16_at(frame, L3 + 6) & DONT_FRAGMENT != 0,
+            more_fragments: false,
+            fragment_offset: 0,
+            total_len: usize::from(u16_at(frame, L3 + 2)),
+            l4: L3 + 20,
+        }
+    }
+
     pub(crate) const fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment_offset != 0
     }

@@ -38,7 +38,13 @@ impl Nat {
     }
 
     /// What a packet gets that cannot be forwarded for `reason`. The frame is still as it came in.
-    fn refuse(&mut self, dir: Direction, frame: &mut Frame<'_>, packet: &Packet, reason: DropReason) -> Verdict {
+    pub(crate) fn refuse(
+        &mut self,
+        dir: Direction,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        reason: DropReason,
+    ) -> Verdict {
         use DropReason as R;
         let shortage = matches!(reason, R::PortsExhausted | R::DestinationLimit | R::TableFull | R::SourcesFull);
         // A quota is no shortage: RFC 5508 REQ-8 rather than RFC 6888 REQ-11.

@@ -6,6 +6,7 @@ use crate::index::{Index, Load};
 use crate::pair::{Addrs, Ports};
 use crate::session::{Session, Slab, TCP, UDP, flag};
 use crate::wheel::{Wheel, before};
+use arrayvec::ArrayVec;
 
 /// Which keys a protocol's mappings are entered under.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,19 @@ pub(crate) struct Table {
     groups: Index,
     pub(crate) wheel: Wheel,
     keys: [Keys; 3],
+    pending: ArrayVec<Pending, PENDING_MAX>,
+    /// Sessions that have ended.
+    pub(crate) ended: u64,
+}
+
+/// Entries under outside ends that wait for their cache lines: at most those of a batch.
+const PENDING_MAX: usize = 32;
+
+#[derive(Debug)]
+struct Pending {
+    inbound: u64,
+    outside: Option<u64>,
+    index: u32,
 }
 
 impl Table {
@@ -68,6 +82,8 @@ impl Table {
             groups: Index::new(capacity as usize * groups, capacity, Load::Dense),
             wheel: Wheel::new(now),
             keys,
+            pending: ArrayVec::new(),
+            ended: 0,
         }
     }
 
@@ -99,6 +115,7 @@ impl Table {
 
     /// The session, perhaps only held, of an inbound packet: remote end, outside end.
     pub(crate) fn find_inbound(&self, hash: u64, protocol: u8, addrs: Addrs, ports: Ports) -> Option<u32> {
+        debug_assert!(self.pending.is_empty());
         self.inbound.find(hash, |index| {
             let session = self.slab.at(index);
             session.in_addrs == addrs && session.in_ports == ports && session.protocol == protocol
@@ -116,6 +133,31 @@ impl Table {
 
     fn peer_hash(&self, protocol: u8, outside: (u32, u16), remote: u32) -> u64 {
         self.hash.hash(KeyKind::Peer, protocol, Addrs::new(outside.0, remote).bits(), u32::from(outside.1))
+    }
+
+    /// Fetches the line where the mapping of an inside end is looked for.
+    pub(crate) fn prefetch_inside(&self, protocol: u8, inside: (u32, u16), remote: u32) {
+        if self.keys(protocol).inside {
+            self.groups.prefetch(self.groups.home(self.inside_hash(protocol, inside, remote)));
+        }
+    }
+
+    /// Enters what is still to be entered into the indexes by outside ends.
+    #[inline]
+    pub(crate) fn flush(&mut self) {
+        if !self.pending.is_empty() {
+            self.flush_pending();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_pending(&mut self) {
+        for Pending { inbound, outside, index } in self.pending.drain(..) {
+            self.inbound.insert(inbound, index);
+            if let Some(outside) = outside {
+                self.groups.insert(outside, index);
+            }
+        }
     }
 
     /// A session of the mapping of this inside end (and, with address-dependent mapping, this remote address).
@@ -144,6 +186,7 @@ impl Table {
         if !self.keys(protocol).outside {
             return None;
         }
+        debug_assert!(self.pending.is_empty());
         self.groups.find(self.outside_hash(protocol, outside), |index| {
             let session = self.slab.at(index);
             session.has(flag::OUTSIDE_HEAD) && session.outside() == outside && session.protocol == protocol
@@ -165,12 +208,17 @@ impl Table {
     }
 
     /// Enters a session whose keys are new. `mapping`: a session of the mapping it belongs to, if that exists. None if the table is full.
+    ///
+    /// Its outside end has only just become known, so that its lines in the indexes are not at hand: they are asked for here, and the
+    /// entries follow by [`Table::flush`], before anything is looked for by an outside end.
     pub(crate) fn link(&mut self, session: Session, mapping: Option<u32>) -> Option<u32> {
         let keys = self.keys(session.protocol);
         let peer = self.find_peer(session.protocol, session.outside(), session.remote().0);
         let index = self.slab.insert(session)?;
         self.outbound.insert(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
-        self.inbound.insert(self.inbound_hash(session.protocol, session.in_addrs, session.in_ports), index);
+        let inbound = self.inbound_hash(session.protocol, session.in_addrs, session.in_ports);
+        self.inbound.prefetch(self.inbound.home(inbound));
+        let mut outside = None;
         let mut heads = 0;
         match peer.or(mapping) {
             // Sessions with one peer lie side by side in the ring, so that the next of them is at hand when their head goes.
@@ -181,7 +229,9 @@ impl Table {
                     heads |= flag::INSIDE_HEAD;
                 }
                 if keys.outside {
-                    self.groups.insert(self.outside_hash(session.protocol, session.outside()), index);
+                    let hash = self.outside_hash(session.protocol, session.outside());
+                    self.groups.prefetch(self.groups.home(hash));
+                    outside = Some(hash);
                     heads |= flag::OUTSIDE_HEAD;
                 }
             }
@@ -192,6 +242,10 @@ impl Table {
         }
         self.slab.at_mut(index).flags |= heads;
         self.wheel.insert(&mut self.slab, index);
+        if self.pending.is_full() {
+            self.flush_pending();
+        }
+        self.pending.push(Pending { inbound, outside, index });
         Some(index)
     }
 
@@ -206,6 +260,8 @@ impl Table {
 
     /// Takes a session out of all indexes and of its ring, not out of the slab nor the wheel.
     pub(crate) fn unlink(&mut self, index: u32) {
+        self.flush();
+        self.ended += 1;
         let session = *self.slab.at(index);
         if !session.has(flag::HELD) {
             self.outbound.remove(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
@@ -223,6 +279,8 @@ impl Table {
 
     /// A session whose mapping ends with it leaves its port behind: found no more but as an obstacle to allocation.
     pub(crate) fn hold(&mut self, index: u32, expires: u32) {
+        self.flush();
+        self.ended += 1;
         let session = *self.slab.at(index);
         self.outbound.remove(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
         // Only where the peer key says which ports are in use does it outlive the session.
