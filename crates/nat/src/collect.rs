@@ -105,6 +105,8 @@ impl Nat {
         let collected = self.counters.expired - collector.ended_at_start;
         let ratio = collected as f64 / collector.live_at_start.max(1) as f64;
         let factor = match ratio {
+            // A run that finds nothing says nothing.
+            0.0 => 1.0,
             ratio if ratio > 0.25 => 1.0 - ratio.min(0.9),
             ratio if ratio < 0.05 => 1.5,
             _ => 1.0,

@@ -65,7 +65,7 @@ impl Pair {
             self.release()?;
             return self.reference.compare(&rows);
         }
-        let Some((dir, packet)) = ops::packet_of(op, &self.config, &self.reference) else { return Ok(()) };
+        let Some((dir, packet)) = ops::packet_of(op, &self.config, &self.rows()) else { return Ok(()) };
         let frame = packet.frame();
         let seen = foreign::read(&frame)?;
         // A collector that was asked for may run at any time.

@@ -3,17 +3,21 @@
 //! `NATRIG_NIGHTLY=1` makes the sequences many and long: more than ten million operations.
 
 mod behaviours;
+mod bursts;
+mod collector;
 #[path = "../support/dice.rs"]
 mod dice;
 mod drive;
 #[path = "../support/foreign.rs"]
 mod foreign;
+mod fragments;
 mod ops;
 #[path = "../support/packet.rs"]
 mod packet;
 mod reference;
 #[path = "../support/rig.rs"]
 mod rig;
+mod round_trip;
 
 use natrig_nat::Profile;
 
@@ -37,5 +41,33 @@ fn any_behaviour_does_what_the_reference_allows() {
     let (sequences, len) = effort();
     for seed in 0..sequences * Profile::names().len() as u64 {
         drive::hold_against_reference("a behaviour", &behaviours::any(seed), seed, len);
+    }
+}
+
+#[test]
+fn bursts_fare_as_single_frames_do() {
+    let (sequences, len) = effort();
+    for name in Profile::names() {
+        for seed in 0..sequences {
+            bursts::compare(name, &behaviours::small_profile(name, seed), seed, len / 20);
+        }
+    }
+    for seed in 0..sequences * Profile::names().len() as u64 {
+        bursts::compare("a behaviour", &behaviours::any(seed), seed, len / 20);
+    }
+}
+
+#[test]
+fn what_goes_out_comes_back_as_it_was() {
+    for name in Profile::names() {
+        let made = round_trip::check(name, 4000);
+        assert!(made >= 2000, "{name}: {made} of 4000 flows were translated");
+    }
+}
+
+#[test]
+fn no_inside_address_leaves() {
+    for name in Profile::names() {
+        round_trip::check_leaks(name);
     }
 }

@@ -8,7 +8,7 @@ use natrig_nat::{Config, Direction};
 
 use crate::dice::Dice;
 use crate::packet::{self, ACK, FIN, ICMP, Ip, RST, SYN, TCP, UDP};
-use crate::reference::{Reference, Session};
+use crate::reference::Row;
 
 /// Pods; the last one is of another block.
 pub(crate) const PODS: [Ipv4Addr; 4] =
@@ -142,8 +142,8 @@ fn any_wait(dice: &mut Dice, behaviour: &Behaviour) -> u64 {
 }
 
 /// The frame that an operation means now; none if there is nothing for it to mean.
-pub(crate) fn packet_of(op: &Op, config: &Config, reference: &Reference) -> Option<(Direction, Ip)> {
-    let sessions: Vec<&Session> = reference.sessions.iter().filter(|session| !session.held).collect();
+pub(crate) fn packet_of(op: &Op, config: &Config, rows: &[Row]) -> Option<(Direction, Ip)> {
+    let sessions: Vec<&Row> = rows.iter().filter(|row| !row.held).collect();
     let session_of = |choice: u8| sessions.get(usize::from(choice) % sessions.len().max(1)).copied();
     let outside = |choice: u8| config.outside[usize::from(choice) % config.outside.len()];
     match *op {
@@ -245,7 +245,7 @@ fn build(from: SocketAddrV4, to: SocketAddrV4, carry: &Carry, dir: Dir) -> Ip {
 }
 
 /// An ICMP error about the last packet of a session that went the other way, as it was when it got there.
-fn error(session: &Session, dir: Dir, kind: u8, wrong: u8, short: bool, other: Ipv4Addr) -> Ip {
+fn error(session: &Row, dir: Dir, kind: u8, wrong: u8, short: bool, other: Ipv4Addr) -> Ip {
     let carry = Carry { protocol: session.protocol, flags: ACK, seq: 77, len: 11, last_hop: false };
     let (from, to) = match dir {
         Dir::In => (session.outside, session.remote),

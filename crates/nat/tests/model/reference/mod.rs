@@ -149,7 +149,7 @@ pub(crate) struct Flow {
 
 pub(crate) struct Reference {
     config: Config,
-    pub(crate) sessions: Vec<Session>,
+    sessions: Vec<Session>,
     pub(crate) now: u64,
     /// ICMP errors built in the current second, and which second that is.
     built: (u64, u32),
