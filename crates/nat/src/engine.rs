@@ -15,8 +15,8 @@ use crate::wheel::before;
 use crate::{Direction, DropReason, Nat, Verdict};
 use natrig_wire::Frame;
 
-/// Packets per batch. Each keeps three lines in flight: header, index, session.
-const BATCH: usize = 32;
+/// Packets per batch. Each needs three lines of the first-level cache: header, index, session.
+const BATCH: usize = 64;
 
 impl Nat {
     /// Translates frames in place. Frames are Ethernet; only those whose verdict is `Forward` on entry are looked at, and on exit each of

@@ -58,7 +58,7 @@ pub(crate) struct Table {
 }
 
 /// Entries under outside ends that wait for their cache lines: at most those of a batch.
-const PENDING_MAX: usize = 32;
+const PENDING_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Pending {

@@ -74,9 +74,9 @@ impl Ring {
         &mut self.bytes[slot * SLOT_LEN..][..SLOT_LEN]
     }
 
-    /// Turns each translated packet into its answer.
-    pub(crate) fn turn_round(&mut self) {
-        for slot in self.bytes.chunks_exact_mut(SLOT_LEN) {
+    /// Turns the translated packets in the first slots into their answers.
+    pub(crate) fn turn_round(&mut self, slots: usize) {
+        for slot in self.bytes.chunks_exact_mut(SLOT_LEN).take(slots) {
             let (src, dst) = slot[26..34].split_at_mut(4);
             src.swap_with_slice(dst);
             let (src, dst) = slot[34..38].split_at_mut(2);
