@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn play(role: &[String]) -> ExitCode {
     let words: Vec<&str> = role.iter().map(String::as_str).collect();
     match words[..] {
-        ["limits", settings, ref program @ ..] => support::limits::exec_with(settings, program),
+        ["limits", setting, ref program @ ..] => support::limits::exec_with(setting, program),
         ["room-for-one", natrig, directory] => run::killed::room_for_one(natrig, directory),
         ["servers", address] => clients::servers::serve(address),
         ["shrink-path", address, port, mtu] => clients::icmp::shrink_path(address, port, mtu),

@@ -9,7 +9,7 @@ use natrig_bench::result::Status;
 
 use super::{scenarios, sound};
 use crate::support::eventually;
-use crate::support::harness::{Outcome, Skipped};
+use crate::support::harness::Outcome;
 use crate::support::limits::{self, Inside};
 use crate::support::place::Place;
 use crate::support::process::{Ended, Process};
@@ -22,8 +22,8 @@ pub(crate) fn leaves_nothing(place: &Place<'_>) -> Outcome {
     place.file("long.toml", &scenarios::fixed(100));
     let natrig = place.natrig_path();
     let ended = place.role(["room-for-one".as_ref(), natrig.as_os_str(), place.path().as_os_str()]).finish();
-    if ended.code == Some(77) {
-        return Err(Skipped(ended.stdout.trim().to_owned()));
+    if let Some(why) = limits::skipped(&ended) {
+        return Err(why);
     }
     assert_eq!(ended.code, Some(0), "{ended}");
     Ok(())
@@ -31,11 +31,9 @@ pub(crate) fn leaves_nothing(place: &Place<'_>) -> Outcome {
 
 /// The role: everything in one user namespace, whose limit holds for all that is started from here.
 pub(crate) fn room_for_one(natrig: &str, directory: &str) {
-    if let Err(why) = limits::enter(Inside::Root) {
-        println!("{why}");
-        std::process::exit(77);
+    if let Err(why) = limits::enter(Inside::Root).and_then(|()| limits::set("max_net_namespaces", ROOM)) {
+        limits::give_up(&why);
     }
-    limits::set("max_net_namespaces", ROOM);
     let directory = Path::new(directory);
     let start = |rounds: &str, out: &str| -> Process {
         let mut command = Command::new(natrig);

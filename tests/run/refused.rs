@@ -2,6 +2,7 @@
 
 use super::{scenarios, sound};
 use crate::support::harness::{Outcome, Skipped};
+use crate::support::limits;
 use crate::support::place::{Place, listing};
 use crate::support::process::Ended;
 
@@ -11,7 +12,7 @@ const SETTINGS: [&str; 2] = ["max_user_namespaces", "max_net_namespaces"];
 fn natrig(place: &Place<'_>, setting: &str, arguments: &[&str]) -> Result<Ended, Skipped> {
     let (limit, natrig) = (format!("{setting}=0"), place.natrig_path());
     let ended = place.role([&["limits", &limit, natrig.to_str().unwrap()], arguments].concat()).finish();
-    if ended.code == Some(77) { Err(Skipped(ended.stdout.trim().to_owned())) } else { Ok(ended) }
+    limits::skipped(&ended).map_or(Ok(ended), Err)
 }
 
 pub(crate) fn measures_in_memory(place: &Place<'_>) -> Outcome {

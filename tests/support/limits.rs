@@ -7,6 +7,9 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
+use super::harness::Skipped;
+use super::process::Ended;
+
 /// Who this process is in its user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inside {
@@ -35,18 +38,29 @@ pub(crate) fn enter(inside: Inside) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets `user.KEY` for the user namespace that [`enter`] made.
-pub(crate) fn set(key: &str, value: &str) {
-    fs::write(format!("/proc/sys/user/{key}"), value).unwrap();
+/// Sets `user.KEY` for the user namespace that [`enter`] made. `Err`: this machine does not let us.
+pub(crate) fn set(key: &str, value: &str) -> Result<(), String> {
+    fs::write(format!("/proc/sys/user/{key}"), value).map_err(|error| format!("user.{key} cannot be set: {error}"))
 }
 
-/// Executes `program` as an ordinary user where `settings` (`KEY=VALUE`) limits namespaces. Exit code 77: it cannot be had here.
-pub(crate) fn exec_with(settings: &str, program: &[&str]) {
-    if let Err(why) = enter(Inside::Same) {
-        println!("{why}");
-        std::process::exit(77);
+/// Ends a role that this machine does not allow; [`skipped`] knows it by that.
+pub(crate) fn give_up(why: &str) -> ! {
+    println!("{why}");
+    std::process::exit(NOT_HERE)
+}
+
+/// Why a role gave up, if it did.
+pub(crate) fn skipped(ended: &Ended) -> Option<Skipped> {
+    (ended.code == Some(NOT_HERE)).then(|| Skipped(ended.stdout.trim().to_owned()))
+}
+
+const NOT_HERE: i32 = 77;
+
+/// The role: executes `program` as an ordinary user where `setting` (`KEY=VALUE`) limits namespaces.
+pub(crate) fn exec_with(setting: &str, program: &[&str]) {
+    let (key, value) = setting.split_once('=').unwrap();
+    if let Err(why) = enter(Inside::Same).and_then(|()| set(key, value)) {
+        give_up(&why);
     }
-    let (key, value) = settings.split_once('=').unwrap();
-    set(key, value);
     panic!("{}", Command::new(program[0]).args(&program[1..]).exec());
 }
