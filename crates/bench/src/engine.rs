@@ -3,11 +3,12 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use natrig_lab::plan::{KernelNat, Translate};
 use natrig_lab::stage::Engine;
-use natrig_lab::topology::Topology;
+use natrig_lab::topology::{Boxes, ForwardedBy, Topology};
 use natrig_nat::{ConfigError, Forwarder, Nat, Profile, ProfileError};
 
-use crate::scenario::{Design, Layer, Scenario};
+use crate::scenario::{Design, Engine as ScenarioEngine, KernelAddress, Layer, Lineup, Scenario};
 
 /// Why a translator cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +45,17 @@ pub enum EngineError {
 /// Makes what stands at the two layers of a scenario.
 #[derive(Debug)]
 pub struct Engines {
-    node: Profile,
-    gateway: Profile,
+    topology: Topology,
+    node: LayerEngines,
+    gateway: LayerEngines,
+}
+
+/// What can stand at a layer.
+#[derive(Debug)]
+struct LayerEngines {
+    /// Where natrig's own NAT stands in some lineup.
+    profile: Option<Profile>,
+    kernel: KernelNat,
 }
 
 impl Engines {
@@ -54,24 +64,62 @@ impl Engines {
     /// # Errors
     /// [`EngineError`].
     pub fn new(scenario: &Scenario) -> Result<Self, EngineError> {
-        let engines = Self { node: profile(&scenario.node)?, gateway: profile(&scenario.gateway)? };
-        engines.pair(&scenario.topology, Design::Both, scenario.seed)?;
+        let lineups = scenario.lineups();
+        let layer = |layer: &Layer, addresses: &[Ipv4Addr], engine: fn(&Lineup) -> ScenarioEngine| {
+            let userspace = lineups.iter().any(|lineup| engine(lineup) == ScenarioEngine::Userspace);
+            let profile = userspace.then(|| profile(layer)).transpose()?;
+            Ok::<_, EngineError>(LayerEngines { profile, kernel: kernel_nat(layer, addresses) })
+        };
+        let topology = &scenario.topology;
+        let engines = Self {
+            node: layer(&scenario.node, &topology.node.addresses, |lineup| lineup.node)?,
+            gateway: layer(&scenario.gateway, &topology.gateway.addresses, |lineup| lineup.gateway)?,
+            topology: topology.clone(),
+        };
+        for lineup in lineups {
+            engines.stages(lineup, Design::Both, scenario.seed)?;
+        }
         Ok(engines)
     }
 
-    /// What stands at the node and at the gateway in `design`, with empty tables.
+    /// What stands at the node and at the gateway in `design`, with empty tables; none where the kernel forwards.
     ///
     /// # Errors
     /// [`EngineError::Config`].
-    pub fn pair(&self, topology: &Topology, design: Design, seed: u64) -> Result<[Engine; 2], EngineError> {
+    pub fn stages(&self, lineup: Lineup, design: Design, seed: u64) -> Result<[Option<Engine>; 2], EngineError> {
+        let topology = &self.topology;
         let node = Site { place: "node", inside: topology.pods.router, outside: &topology.node.addresses };
         let gateway =
             Site { place: "gateway", inside: topology.gateway.private_address, outside: &topology.gateway.addresses };
+        let stage = |site: Site<'_>, engines: &LayerEngines, engine, translates: bool, seed| match engine {
+            ScenarioEngine::Nftables => Ok(None),
+            ScenarioEngine::Userspace => site.engine(engines.profile.as_ref().filter(|_| translates), seed).map(Some),
+        };
         Ok([
-            node.engine(design.translates_at_node().then_some(&self.node), seed)?,
+            stage(node, &self.node, lineup.node, design.translates_at_node(), seed)?,
             // Another seed: two layers that hash alike would pick alike.
-            gateway.engine(design.translates_at_gateway().then_some(&self.gateway), seed ^ 0x6761_7465)?,
+            stage(gateway, &self.gateway, lineup.gateway, design.translates_at_gateway(), seed ^ 0x6761_7465)?,
         ])
+    }
+
+    /// How the kernel translates at the node and at the gateway in `design`; none where it only forwards, or does nothing.
+    pub fn kernel_nats(&self, lineup: Lineup, design: Design) -> [Option<&KernelNat>; 2] {
+        let stands = |engine, translates: bool| engine == ScenarioEngine::Nftables && translates;
+        [
+            stands(lineup.node, design.translates_at_node()).then_some(&self.node.kernel),
+            stands(lineup.gateway, design.translates_at_gateway()).then_some(&self.gateway.kernel),
+        ]
+    }
+}
+
+impl Lineup {
+    /// Who forwards at the two boxes.
+    pub fn boxes(self) -> Boxes {
+        let forwarded_by = |engine| match engine {
+            ScenarioEngine::Userspace => ForwardedBy::Stage,
+            ScenarioEngine::Nftables => ForwardedBy::Kernel,
+        };
+        Boxes { node: forwarded_by(self.node), gateway: forwarded_by(self.gateway) }
     }
 }
 
@@ -95,6 +143,17 @@ impl Site<'_> {
     }
 }
 
+fn kernel_nat(layer: &Layer, addresses: &[Ipv4Addr]) -> KernelNat {
+    KernelNat {
+        translate: match layer.nat {
+            KernelAddress::Masquerade => Translate::Masquerade,
+            KernelAddress::Snat => Translate::Snat(addresses.to_vec()),
+        },
+        ports: layer.ports,
+        port_range: layer.port_range.map(|range| (range.first, range.last)),
+    }
+}
+
 fn profile(layer: &Layer) -> Result<Profile, EngineError> {
     let name = &layer.profile;
     if !layer.profile_is_file() {
@@ -107,6 +166,8 @@ fn profile(layer: &Layer) -> Result<Profile, EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use natrig_lab::plan::PortChoice;
+
     use super::*;
 
     #[test]
@@ -114,12 +175,35 @@ mod tests {
         let scenario = Scenario::quick();
         let engines = Engines::new(&scenario).unwrap();
         let translates = |design| {
-            engines.pair(&scenario.topology, design, 1).unwrap().map(|engine| matches!(engine, Engine::Nat(_)))
+            let stages = engines.stages(Lineup::USERSPACE, design, 1).unwrap();
+            stages.map(|engine| matches!(engine, Some(Engine::Nat(_))))
         };
         assert_eq!(translates(Design::None), [false, false]);
         assert_eq!(translates(Design::Node), [true, false]);
         assert_eq!(translates(Design::Gateway), [false, true]);
         assert_eq!(translates(Design::Both), [true, true]);
+        assert_eq!(engines.kernel_nats(Lineup::USERSPACE, Design::Both), [None, None]);
+    }
+
+    #[test]
+    fn the_kernel_stands_where_the_lineup_says() {
+        let mut scenario = Scenario::quick();
+        scenario.gateway.engine = ScenarioEngine::Nftables;
+        scenario.gateway.nat = KernelAddress::Snat;
+        // Nobody needs the profile.
+        scenario.gateway.profile = "/nowhere/mine.toml".to_owned();
+        let [lineup] = scenario.lineups()[..] else { panic!("one lineup") };
+        let engines = Engines::new(&scenario).unwrap();
+        let stages = engines.stages(lineup, Design::Both, 1).unwrap();
+        assert!(matches!(stages, [Some(Engine::Nat(_)), None]));
+        let nat = KernelNat {
+            translate: Translate::Snat(scenario.topology.gateway.addresses),
+            ports: PortChoice::Default,
+            port_range: None,
+        };
+        assert_eq!(engines.kernel_nats(lineup, Design::Both), [None, Some(&nat)]);
+        assert_eq!(engines.kernel_nats(lineup, Design::Node), [None, None]);
+        assert_eq!(lineup.boxes(), Boxes { node: ForwardedBy::Stage, gateway: ForwardedBy::Kernel });
     }
 
     #[test]

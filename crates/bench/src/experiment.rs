@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use natrig_lab::stage::{PumpTimes, Stage};
-use natrig_lab::topology::{Boxes, Port, Topology, WorldUse};
+use natrig_lab::softirq::SoftirqThreads;
+use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
+use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::clock;
 use natrig_traffic::{
     Expectation, FlowSet, FrameSizes, Generator, GeneratorConfig, Latency, ReceiveCounts, Receiver, Reflector,
@@ -14,9 +15,13 @@ use natrig_traffic::{
 
 use crate::engine::{EngineError, Engines};
 use crate::judge;
-use crate::result::{Answers, Dropped, Latencies, LayerTime, Place, Preload, Purpose, Quantiles, Trial, WrongFrame};
-use crate::rig::{self, Layers, Links, PhaseEnd, Placed, RigError, Session, Traffic};
-use crate::scenario::{Design, FrameMix, FrameSize, Scenario, TrafficDirection};
+use crate::result::{
+    Answers, Dropped, KernelActivity, Latencies, LayerTime, Place, Preload, Purpose, Quantiles, Role, RoleTime, Trial,
+    WrongFrame,
+};
+use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, TesterTimes, Traffic};
+use crate::scenario::{Design, FrameMix, FrameSize, Lineup, Scenario, TrafficDirection};
+use crate::world::{KernelError, World, kernel_drops};
 
 /// Why an experiment cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +58,12 @@ pub(crate) struct Bench<'a> {
     pub engines: &'a Engines,
     /// All flows.
     pub flows: Arc<FlowSet>,
-    /// The six link ends.
-    pub links: Links,
+    /// One for each lineup.
+    pub worlds: Vec<World>,
     /// The two threads' processors.
     pub placed: Placed,
+    /// The kernel's threads on these processors.
+    pub softirq: SoftirqThreads,
     /// Set when the run is to end early.
     pub cancel: &'a AtomicBool,
     /// Number of the last session.
@@ -91,6 +98,8 @@ pub(crate) struct Measured {
 
 /// A design with its tables.
 pub(crate) struct Experiment {
+    /// Which world it is in.
+    world: usize,
     design: Design,
     frame_size: FrameSize,
     layers: Layers,
@@ -105,27 +114,35 @@ impl Experiment {
     ///
     /// # Errors
     /// [`SetupError`].
-    pub(crate) fn new(bench: &Bench<'_>, design: Design, frame_size: FrameSize, seed: u64) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        bench: &Bench<'_>,
+        world: usize,
+        design: Design,
+        frame_size: FrameSize,
+        seed: u64,
+    ) -> Result<Self, SetupError> {
         let scenario = bench.scenario;
+        let World { lineup, links, .. } = &bench.worlds[world];
         let sizes = frame_sizes(frame_size)?;
         let flows = &bench.flows;
         let generator = Generator::new(GeneratorConfig {
             flows: flows.clone(),
             sizes: sizes.clone(),
-            endpoint: rig::endpoint(Port::Pods),
-            burst: bench.links.generator_burst(),
-            refused: bench.links.refused(),
+            endpoint: rig::endpoint(Port::Pods, lineup.boxes()),
+            burst: links.generator_burst(),
+            refused: links.refused(),
         })?;
         let at_server = Expectation::AtServer { sources: sources_expected(design, &scenario.topology), ttl: TTL_LEFT };
         let answers = scenario.traffic.direction == TrafficDirection::Both;
         let returns =
             answers.then(|| Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl: TTL_LEFT }));
         let receiver = Receiver::new(flows.clone(), sizes, at_server);
-        let reflector = Reflector::new(receiver, rig::endpoint(Port::Internet), answers);
+        let reflector = Reflector::new(receiver, rig::endpoint(Port::Internet, lineup.boxes()), answers);
         Ok(Self {
+            world,
             design,
             frame_size,
-            layers: layers(bench.engines, scenario, design, WorldUse::Measurement(Boxes::STAGES), seed)?,
+            layers: measured_layers(bench, *lineup, design, seed)?,
             traffic: Traffic { generator, returns, reflector },
             loaded_at_ns: None,
             seed,
@@ -135,7 +152,7 @@ impl Experiment {
     /// Runs one trial, after test phase 1 (RFC 9693 §4.2) where mappings do not stand.
     ///
     /// # Errors
-    /// [`RigError`]; losing frames is no error but what is measured.
+    /// [`TrialError`]; losing frames is no error but what is measured.
     pub(crate) fn trial(&mut self, bench: &mut Bench<'_>, offer: Offer) -> Result<Measured, TrialError> {
         let fresh = |at: u64| clock::now_ns().saturating_sub(at) < MAPPINGS_FRESH_NS;
         let preload = if self.loaded_at_ns.is_some_and(fresh) { None } else { Some(self.preload(bench)?) };
@@ -163,8 +180,8 @@ impl Experiment {
 
     /// Every flow once, through empty tables.
     fn preload(&mut self, bench: &mut Bench<'_>) -> Result<Preload, TrialError> {
-        self.layers =
-            layers(bench.engines, bench.scenario, self.design, WorldUse::Measurement(Boxes::STAGES), self.seed)?;
+        self.layers = measured_layers(bench, bench.worlds[self.world].lineup, self.design, self.seed)?;
+        bench.worlds[self.world].reset_kernel(bench.engines, self.design)?;
         self.traffic.reflector.receiver_mut().forget_bindings();
         let flows = u64::from(bench.flows.len());
         let phase = self.phase(bench, Schedule::count(flows, PRELOAD_PPS), u64::MAX)?;
@@ -172,35 +189,59 @@ impl Experiment {
         Ok(Preload { sent: phase.sent, received: phase.there.received })
     }
 
-    fn phase(&mut self, bench: &mut Bench<'_>, schedule: Schedule, give_up_after_ns: u64) -> Result<Phase, RigError> {
-        bench.links.flush(2)?;
+    fn phase(&mut self, bench: &mut Bench<'_>, schedule: Schedule, give_up_after_ns: u64) -> Result<Phase, TrialError> {
+        let world = &mut bench.worlds[self.world];
+        world.links.flush(2).map_err(RigError::from)?;
         bench.sessions += 1;
         let session =
             Session { trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1, schedule, give_up_after_ns };
-        let links_before = bench.links.stats();
-        let stages_before = [self.layers.node.counts().clone(), self.layers.gateway.counts().clone()];
+        let kernel_before = world.read_kernel()?;
+        let links_before = world.links.stats();
+        let stages_before: Vec<StageCounts> = self.layers.stages().map(|(_, stage)| stage.counts().clone()).collect();
         (self.layers.node_times, self.layers.gateway_times) = (PumpTimes::default(), PumpTimes::default());
-        let end = session.run(&mut bench.links, &mut self.layers, &mut self.traffic, bench.placed, bench.cancel)?;
-        let links_after = bench.links.stats();
+        let softirq_before_ns = bench.softirq.busy_ns();
+        let end = session.run(&mut world.links, &mut self.layers, &mut self.traffic, bench.placed, bench.cancel)?;
+        let softirq_after_ns = bench.softirq.busy_ns();
+        let links_after = world.links.stats();
+        let kernel_after = world.read_kernel()?;
 
         let mut drops = rig::lost_between(&links_before, &links_after);
-        for (place, stage, before) in [
-            (Place::Node, &self.layers.node, &stages_before[0]),
-            (Place::Gateway, &self.layers.gateway, &stages_before[1]),
-        ] {
+        for ((place, stage), before) in self.layers.stages().zip(&stages_before) {
             stage_drops(place, stage, before, &mut drops);
         }
+        kernel_drops(world.lineup.boxes(), &kernel_before, &kernel_after, &mut drops);
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
         rig::add_drop(&mut drops, Place::Node, "receive_ring_full", self.traffic.generator.counts().refused);
+        let softirq_ns = softirq_after_ns.zip(softirq_before_ns).map(|(after, before)| after.saturating_sub(before));
         Ok(Phase {
-            end,
             sent: self.traffic.generator.counts().sent,
             there: self.traffic.reflector.receiver().counts(),
             answered: answered + refused,
             back: self.traffic.returns.as_ref().map(Receiver::counts),
             drops,
+            cpu: self.role_times(&end, bench.placed, softirq_ns),
+            kernel: world.kernel_activity(&kernel_before, &kernel_after)?,
+            lineup: world.lineup,
+            end,
         })
+    }
+
+    /// How long each role that there is was busy.
+    fn role_times(&self, end: &PhaseEnd, placed: Placed, softirq_ns: Option<u64>) -> Vec<RoleTime> {
+        let TesterTimes { generate_ns, reflect_ns, collect_ns } = end.tester;
+        let mut roles = vec![(Role::Generator, placed.tester, generate_ns)];
+        for (place, _) in self.layers.stages() {
+            let (role, times) = match place {
+                Place::Node => (Role::Node, &self.layers.node_times),
+                Place::Gateway | Place::Pods | Place::Internet => (Role::Gateway, &self.layers.gateway_times),
+            };
+            roles.push((role, placed.layers, times.total_ns()));
+        }
+        roles.push((Role::Reflector, placed.tester, reflect_ns));
+        roles.extend(self.traffic.returns.as_ref().map(|_| (Role::Collector, placed.tester, collect_ns)));
+        roles.extend(softirq_ns.map(|busy_ns| (Role::Softirq, None, busy_ns)));
+        roles.into_iter().map(|(role, cpu, busy_ns)| RoleTime { role, cpu, busy_ns }).collect()
     }
 
     fn describe(&self, offer: &Offer, preload: Option<Preload>, phase: &Phase) -> Trial {
@@ -221,6 +262,7 @@ impl Experiment {
         Trial {
             number: 0,
             round: 0,
+            engines: phase.lineup,
             design: self.design,
             frame_size: self.frame_size,
             purpose: offer.purpose,
@@ -246,10 +288,20 @@ impl Experiment {
                 sent_to_received: Quantiles::of(&latency.sent_ns),
                 send_lag: Quantiles::of(&self.traffic.generator.counts().lag_ns),
             },
-            layer_times: [(Place::Node, &self.layers.node_times), (Place::Gateway, &self.layers.gateway_times)]
-                .map(|(place, times)| layer_time(place, times))
-                .to_vec(),
+            layer_times: self.layers.stages().map(|(place, _)| self.layer_time(place)).collect(),
+            cpu: phase.cpu.clone(),
+            cpu_ns_per_packet: (there.received > 0).then(|| {
+                let busy_ns: u64 = phase.cpu.iter().map(|role| role.busy_ns).sum();
+                busy_ns as f64 / there.received as f64
+            }),
+            kernel: phase.kernel.clone(),
         }
+    }
+
+    fn layer_time(&self, place: Place) -> LayerTime {
+        let times = if place == Place::Node { &self.layers.node_times } else { &self.layers.gateway_times };
+        let PumpTimes { frames, bursts, recv_ns, process_ns, send_ns } = *times;
+        LayerTime { place, frames, bursts, recv_ns, process_ns, send_ns }
     }
 
     fn wrong_frame(&self) -> Option<WrongFrame> {
@@ -272,28 +324,44 @@ pub enum TrialError {
     /// Frames could not be moved.
     #[error(transparent)]
     Rig(#[from] RigError),
+    /// The kernel could not be told, or asked.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
 }
 
 /// What a session left in the counters.
 struct Phase {
+    lineup: Lineup,
     end: PhaseEnd,
     sent: u64,
     there: ReceiveCounts,
     answered: u64,
     back: Option<ReceiveCounts>,
     drops: Vec<Dropped>,
+    cpu: Vec<RoleTime>,
+    kernel: Vec<KernelActivity>,
+}
+
+/// The boxes of `design` with fresh tables, in a world that is measured in.
+pub(crate) fn measured_layers(
+    bench: &Bench<'_>,
+    lineup: Lineup,
+    design: Design,
+    seed: u64,
+) -> Result<Layers, EngineError> {
+    layers(bench.engines, &bench.scenario.topology, lineup, design, WorldUse::Measurement(lineup.boxes()), seed)
 }
 
 /// The boxes of `design` with fresh tables.
 pub(crate) fn layers(
     engines: &Engines,
-    scenario: &Scenario,
+    topology: &Topology,
+    lineup: Lineup,
     design: Design,
     world: WorldUse,
     seed: u64,
 ) -> Result<Layers, EngineError> {
-    let [node, gateway] = engines.pair(&scenario.topology, design, seed)?;
-    Ok(Layers::new(&scenario.topology, world, node, gateway))
+    Ok(Layers::new(topology, world, engines.stages(lineup, design, seed)?))
 }
 
 /// The source addresses that servers must see in `design`; `None`: the pod's own tuple.
@@ -313,15 +381,10 @@ pub(crate) fn frame_sizes(size: FrameSize) -> Result<FrameSizes, natrig_traffic:
     }
 }
 
-fn stage_drops(place: Place, stage: &Stage, before: &natrig_lab::stage::StageCounts, drops: &mut Vec<Dropped>) {
+fn stage_drops(place: Place, stage: &Stage, before: &StageCounts, drops: &mut Vec<Dropped>) {
     let earlier: Vec<(&str, u64)> = before.dropped().collect();
     for (reason, frames) in stage.counts().dropped() {
         let was = earlier.iter().find(|(name, _)| *name == reason).map_or(0, |(_, frames)| *frames);
         rig::add_drop(drops, place, reason, frames - was);
     }
-}
-
-fn layer_time(place: Place, times: &PumpTimes) -> LayerTime {
-    let PumpTimes { frames, bursts, recv_ns, process_ns, send_ns } = *times;
-    LayerTime { place, frames, bursts, recv_ns, process_ns, send_ns }
 }

@@ -13,9 +13,11 @@ mod serve;
 pub mod stats;
 mod summary;
 mod tcp_check;
+mod world;
 
 pub use engine::{EngineError, Engines};
 pub use experiment::{SetupError, TrialError};
 pub use rig::{LinkError, OpenLink, RigError};
-pub use run::{Carrier, Observer, RunError, environment, plan, run};
+pub use run::{Carrier, Observer, RunError, environment, run};
 pub use serve::{ServeError, Served};
+pub use world::{KernelError, WorldError, plan};

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use natrig_lab::lease::{BuildError, Lease};
-use natrig_lab::plan::Plan;
-use natrig_lab::topology::{Boxes, TopologyError};
+use natrig_lab::softirq::SoftirqThreads;
 use natrig_traffic::{FlowError, FlowSet, FlowSpec};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -15,11 +13,12 @@ use rand_pcg::Pcg64Mcg;
 use crate::engine::{EngineError, Engines};
 use crate::experiment::{Bench, Experiment, Measured, Offer, SetupError, TrialError, frame_sizes};
 use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
-use crate::rig::{LinkError, Links, OpenLink, Placed};
-use crate::scenario::{Design, FrameSize, Measure, Rate, Scenario, Search};
+use crate::rig::{OpenLink, Placed};
+use crate::scenario::{Measure, Rate, Scenario, Search};
 use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
-use crate::summary::Summaries;
+use crate::summary::{Key, Summaries};
 use crate::tcp_check;
+use crate::world::{KernelError, WorldError, Worlds};
 
 /// Why a run ended before it measured anything, or in the middle.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +26,9 @@ pub enum RunError {
     /// The flows of the scenario cannot be made.
     #[error("failed to {0}")]
     Flows(#[from] FlowError),
-    /// The address plan cannot be built.
-    #[error("failed to plan the world: {0}")]
-    Plan(#[from] TopologyError),
-    /// The world cannot be built here.
-    #[error("failed to build the world: {0}")]
-    Build(#[from] BuildError),
-    /// Its links cannot be opened.
+    /// There is no world to measure in.
     #[error(transparent)]
-    Links(#[from] LinkError),
-    /// No kind of link was named.
-    #[error("failed to choose a kind of link: none was named")]
-    NoLink,
+    World(#[from] WorldError),
     /// A design cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -51,6 +41,18 @@ pub enum RunError {
     /// The search and the trials do not go together.
     #[error("failed to go on searching: {0}")]
     Report(#[from] ReportError),
+}
+
+impl RunError {
+    /// True if something is missing on this machine that could be there; the message names it.
+    pub const fn is_environment(&self) -> bool {
+        if let Self::World(WorldError::Build(error) | WorldError::Kernel(KernelError::SetUp(error)))
+        | Self::Trial(TrialError::Kernel(KernelError::SetUp(error))) = self
+        {
+            return error.reason.is_environment();
+        }
+        false
+    }
 }
 
 impl From<EngineError> for RunError {
@@ -94,49 +96,46 @@ pub fn run(
     let engines = Engines::new(scenario)?;
     let flows = Arc::new(FlowSet::new(&flow_spec(scenario))?);
     let frame_len_max = frame_len_max(scenario)?;
-    // The lease must outlive the links: it is the world.
-    let World { lease, links, refusals } = open(scenario, carrier, frame_len_max)?;
+    let Worlds { worlds, refusals } = Worlds::open(scenario, carrier, frame_len_max)?;
     let placed = Placed::new(scenario.link.placement);
-    result.environment.link = links.describe().into();
+    if let Some(world) = worlds.first() {
+        result.environment.link = world.links.describe().into();
+    }
     result.environment.link.notes.extend(refusals.iter().map(|refusal| format!("not the first choice: {refusal}")));
-    result.environment.placement = placed.threads();
-    let mut bench = Bench { scenario, engines: &engines, flows, links, placed, cancel, sessions: 0 };
+    result.environment.placement = placed.threads(&scenario.lineups());
+    let softirq = SoftirqThreads::of(&placed.processors());
+    let mut bench = Bench { scenario, engines: &engines, flows, worlds, placed, softirq, cancel, sessions: 0 };
 
     observer.phase("checking each design with a TCP connection");
-    for design in &scenario.designs {
-        let check = tcp_check::run(&mut bench, *design)?;
-        warn_of(&check, &mut result.warnings);
-        result.tcp_checks.push(check);
+    for world in 0..bench.worlds.len() {
+        for design in &scenario.designs {
+            let check = tcp_check::run(&mut bench, world, *design)?;
+            warn_of(&check, &mut result.warnings);
+            result.tcp_checks.push(check);
+        }
+        result.environment.kernel.extend(bench.worlds[world].kernel_settings().map_err(WorldError::from)?);
     }
     let outcome = rounds(&mut bench, result, observer, started);
     result.elapsed_ns = elapsed_ns(started);
-    drop(bench);
-    if let Some(lease) = lease
-        && let Err(error) = lease.close()
-    {
-        result.warnings.push(format!("the world could not be taken down cleanly: {error}"));
+    for world in bench.worlds {
+        if let Err(error) = world.close() {
+            result.warnings.push(format!("the world could not be taken down cleanly: {error}"));
+        }
     }
     result.status = outcome?;
     observer.result(result);
     Ok(())
 }
 
-/// The steps by which the world of a scenario is built, for `--dry-run` and the result.
-///
-/// # Errors
-/// The address plan is impossible.
-pub fn plan(scenario: &Scenario) -> Result<Plan, TopologyError> {
-    Plan::measurement(&scenario.topology, Boxes::STAGES)
-}
-
 /// An environment before anything is known of links and placement.
-pub fn environment(mode: &str, mode_reason: Option<String>, plan: Option<&Plan>) -> Environment {
+pub fn environment(mode: &str, mode_reason: Option<String>, plan: Vec<String>) -> Environment {
     Environment {
         mode: mode.to_owned(),
         mode_reason,
         link: crate::result::LinkFacts { kind: String::new(), slots: 0, slot_bytes: 0, notes: Vec::new() },
         placement: Vec::new(),
-        plan: plan.map(|plan| plan.to_string().lines().map(str::to_owned).collect()).unwrap_or_default(),
+        plan,
+        kernel: Vec::new(),
     }
 }
 
@@ -149,13 +148,8 @@ fn rounds(
     let scenario = bench.scenario;
     let limit_ns = u64::from(scenario.measure.time_limit_s) * 1_000_000_000;
     let mut rng = Pcg64Mcg::seed_from_u64(scenario.seed);
-    let mut cells: Vec<(Design, FrameSize)> = scenario
-        .traffic
-        .frame_sizes
-        .iter()
-        .flat_map(|size| scenario.designs.iter().map(|design| (*design, *size)))
-        .collect();
     let mut summaries = Summaries::new(scenario);
+    let mut cells: Vec<Key> = summaries.keys().collect();
     let mut longest_round_ns = 0;
     for round in 1..=scenario.measure.rounds {
         let round_began_ns = elapsed_ns(started);
@@ -163,9 +157,9 @@ fn rounds(
             return Ok(Status::TimeLimit);
         }
         cells.shuffle(&mut rng);
-        for (design, frame_size) in &cells {
-            let hint = summaries.rate_so_far(*design, *frame_size);
-            let cell = Cell { design: *design, frame_size: *frame_size, round, hint, seed: rng.random() };
+        for key in &cells {
+            let Some(world) = bench.worlds.iter().position(|world| world.lineup == key.lineup) else { continue };
+            let cell = Cell { world, key: *key, round, hint: summaries.rate_so_far(key), seed: rng.random() };
             let mut report = |measured: &Measured, result: &mut RunResult| {
                 result.elapsed_ns = elapsed_ns(started);
                 let rounds_done = f64::from(round - 1) / f64::from(scenario.measure.rounds);
@@ -184,10 +178,10 @@ fn rounds(
     Ok(Status::Complete)
 }
 
-/// One design at one frame size in one round.
+/// One lineup in one design at one frame size in one round.
 struct Cell {
-    design: Design,
-    frame_size: FrameSize,
+    world: usize,
+    key: Key,
     round: u32,
     hint: Option<f64>,
     seed: u64,
@@ -204,7 +198,7 @@ impl Cell {
         summaries: &mut Summaries,
         report: &mut Report<'_>,
     ) -> Result<bool, RunError> {
-        let mut experiment = Experiment::new(bench, self.design, self.frame_size, self.seed)?;
+        let mut experiment = Experiment::new(bench, self.world, self.key.design, self.key.frame_size, self.seed)?;
         let mut cell = Running { cell: self, bench, experiment: &mut experiment, result, report, seed: self.seed };
         let Some(rate_pps) = (match cell.bench.scenario.measure.rate {
             Rate::Search(search) => cell.search(search, summaries)?,
@@ -236,8 +230,7 @@ impl Running<'_, '_> {
             let (rate_pps, duration_ns) = match search.next() {
                 Step::Trial { rate_pps, duration_ns } => (rate_pps, duration_ns),
                 Step::Done(bounds) => {
-                    let cell = (self.cell.design, self.cell.frame_size);
-                    summaries.rate(cell, self.cell.round, &bounds, best.as_ref());
+                    summaries.rate(&self.cell.key, self.cell.round, &bounds, best.as_ref());
                     return Ok(bounds.relevant_lower_pps);
                 }
             };
@@ -258,7 +251,7 @@ impl Running<'_, '_> {
         let duration_ns = u64::from(self.bench.scenario.measure.trial_ms) * 1_000_000;
         let measured = self.valid_trial(Purpose::Fixed, rate_pps, duration_ns)?;
         if let Some(measured) = measured {
-            summaries.fixed((self.cell.design, self.cell.frame_size), self.cell.round, &measured.trial);
+            summaries.fixed(&self.cell.key, self.cell.round, &measured.trial);
         }
         Ok((!self.cancelled()).then_some(rate_pps))
     }
@@ -267,7 +260,7 @@ impl Running<'_, '_> {
         let measure = &self.bench.scenario.measure;
         let (rate_pps, duration_ns) = (rate_pps * measure.latency_fraction, u64::from(measure.latency_ms) * 1_000_000);
         if let Some(measured) = self.valid_trial(Purpose::Latency, rate_pps, duration_ns)? {
-            summaries.latency((self.cell.design, self.cell.frame_size), self.cell.round, &measured);
+            summaries.latency(&self.cell.key, self.cell.round, &measured);
         }
         Ok(())
     }
@@ -341,34 +334,6 @@ fn outcome(trial: &Trial) -> Outcome {
     }
 }
 
-fn open(scenario: &Scenario, carrier: &Carrier, frame_len_max: usize) -> Result<World, RunError> {
-    let slots = scenario.link.slots;
-    match carrier {
-        Carrier::Memory => {
-            Ok(World { lease: None, links: Links::in_memory(slots, frame_len_max), refusals: Vec::new() })
-        }
-        Carrier::Veth(kinds) => {
-            let lease = plan(scenario)?.build()?;
-            let mut refusals = Vec::new();
-            for how in kinds {
-                match Links::open(&lease, *how, slots, frame_len_max) {
-                    Ok(links) => return Ok(World { lease: Some(lease), links, refusals }),
-                    Err(error) => refusals.push(error),
-                }
-            }
-            Err(refusals.pop().map_or(RunError::NoLink, RunError::Links))
-        }
-    }
-}
-
-/// What is measured in.
-struct World {
-    lease: Option<Lease>,
-    links: Links,
-    /// Kinds of link that would have been preferred, and why they cannot be had.
-    refusals: Vec<LinkError>,
-}
-
 fn flow_spec(scenario: &Scenario) -> FlowSpec {
     let traffic = &scenario.traffic;
     FlowSpec {
@@ -391,7 +356,7 @@ fn frame_len_max(scenario: &Scenario) -> Result<usize, SetupError> {
 
 fn warn_of(check: &TcpCheck, warnings: &mut Vec<String>) {
     if let Some(failure) = &check.failure {
-        warnings.push(format!("TCP does not get through design {}: {failure}", check.design));
+        warnings.push(format!("TCP does not get through design {} of {}: {failure}", check.design, check.engines));
     }
 }
 

@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use natrig_lab::lease::Lease;
+use natrig_lab::plan::Plan;
 use natrig_lab::stage::StageCounts;
-use natrig_lab::topology::{Boxes, Port, WorldUse};
+use natrig_lab::topology::{Port, WorldUse};
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::{Link, wait};
 
 use crate::engine::{EngineError, Engines};
 use crate::experiment;
-use crate::rig::{LayerLinks, Layers, LinkError, RigError};
+use crate::result::Place;
+use crate::rig::{BoxLinks, LayerLinks, Layers, LinkError, RigError};
 use crate::scenario::{Design, Scenario};
+use crate::world::KernelError;
 
 /// Why a design does not stand, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,9 @@ pub enum ServeError {
     /// A link cannot be opened.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The kernel cannot be told to translate.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// Frames cannot be moved.
     #[error(transparent)]
     Rig(#[from] RigError),
@@ -41,17 +47,24 @@ pub struct Served {
 /// How long to sleep at most while nothing arrives: a signal to stop is heeded as late as that.
 const NAP: Duration = Duration::from_millis(50);
 
+/// Connections that the kernel must be able to track, where it translates: less than its default on any machine.
+const CONNECTIONS: u32 = 16_384;
+
 /// Polls without a frame before sleeping: answers often come within microseconds.
 const POLLS_BEFORE_NAP: u32 = 200;
 
 impl Served {
-    /// Sets up `design` in a world that [`Plan::clients`](natrig_lab::plan::Plan::clients) made.
+    /// Sets up `design` in a world that [`Plan::clients`] made for the boxes of [`Scenario::lineup`].
     ///
     /// # Errors
     /// [`ServeError`].
     pub fn new(lease: &Lease, scenario: &Scenario, design: Design) -> Result<Self, ServeError> {
         let engines = Engines::new(scenario)?;
-        let layers = experiment::layers(&engines, scenario, design, WorldUse::Clients(Boxes::STAGES), scenario.seed)?;
+        let lineup = scenario.lineup();
+        let world = WorldUse::Clients(lineup.boxes());
+        let layers = experiment::layers(&engines, &scenario.topology, lineup, design, world, scenario.seed)?;
+        let [node, gateway] = engines.kernel_nats(lineup, design);
+        lease.apply(&Plan::translation(lineup.boxes(), node, gateway, CONNECTIONS)).map_err(KernelError::from)?;
         let open = |port: Port| -> Result<Box<dyn Link>, LinkError> {
             let (namespace, interface) = (port.namespace(), port.interface());
             let options = PacketOptions {
@@ -65,11 +78,15 @@ impl Served {
                 .map(|link| Box::new(link) as Box<dyn Link>)
                 .map_err(|source| LinkError::Open { namespace, interfaces: interface.to_owned(), source })
         };
+        let both = |inside, outside| -> Result<Option<BoxLinks>, LinkError> {
+            if lineup.boxes().is_kernel(inside) {
+                return Ok(None);
+            }
+            Ok(Some(BoxLinks { inside: open(inside)?, outside: open(outside)? }))
+        };
         let links = LayerLinks {
-            node_inside: open(Port::NodeInside)?,
-            node_outside: open(Port::NodeOutside)?,
-            gateway_inside: open(Port::GatewayInside)?,
-            gateway_outside: open(Port::GatewayOutside)?,
+            node: both(Port::NodeInside, Port::NodeOutside)?,
+            gateway: both(Port::GatewayInside, Port::GatewayOutside)?,
         };
         Ok(Self { layers, links })
     }
@@ -87,16 +104,17 @@ impl Served {
             }
             idle_polls += 1;
             if idle_polls > POLLS_BEFORE_NAP {
-                let LayerLinks { node_inside, node_outside, gateway_inside, gateway_outside } = &self.links;
-                wait::until_readable(&[&**node_inside, &**node_outside, &**gateway_inside, &**gateway_outside], NAP)?;
+                let boxes = [&self.links.node, &self.links.gateway].into_iter().flatten();
+                let ends: Vec<&dyn Link> = boxes.flat_map(|links| [&*links.inside, &*links.outside]).collect();
+                wait::until_readable(&ends, NAP)?;
                 idle_polls = 0;
             }
         }
         Ok(())
     }
 
-    /// What node and gateway did.
-    pub fn counts(&self) -> [&StageCounts; 2] {
-        [self.layers.node.counts(), self.layers.gateway.counts()]
+    /// What node and gateway did, where they are not the kernel's.
+    pub fn counts(&self) -> impl Iterator<Item = (Place, &StageCounts)> {
+        self.layers.stages().map(|(place, stage)| (place, stage.counts()))
     }
 }

@@ -3,13 +3,23 @@
 use hdrhistogram::Histogram;
 
 use crate::experiment::Measured;
-use crate::result::{CostSummary, DesignSummary, Effects, Interval, Latencies, Quantiles, RunResult, Trial};
-use crate::scenario::{Design, FrameSize, Scenario};
+use crate::result::{
+    CostSummary, DesignSummary, Effects, EngineComparison, Interval, Latencies, Quantiles, RunResult, Trial,
+};
+use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 use crate::search::ndr::Bounds;
 use crate::stats;
 
-/// A design at a frame size.
-type Key = (Design, FrameSize);
+/// What is measured once in each round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// What stands at the layers.
+    pub(crate) lineup: Lineup,
+    /// Where is translated.
+    pub(crate) design: Design,
+    /// How long frames are.
+    pub(crate) frame_size: FrameSize,
+}
 
 /// What one round says of a cell.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,6 +28,7 @@ struct Round {
     generator_bound: bool,
     ns_per_packet: Option<f64>,
     process_ns_per_packet: Option<f64>,
+    cpu_ns_per_packet: Option<f64>,
     latency_ns_p50: Option<f64>,
     latency_ns_p99: Option<f64>,
     latency_ns_p999: Option<f64>,
@@ -45,44 +56,58 @@ pub(crate) struct Summaries {
 
 impl Summaries {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let keys =
-            scenario.traffic.frame_sizes.iter().flat_map(|size| scenario.designs.iter().map(|design| (*design, *size)));
-        Self { cells: keys.map(|key| CellRounds { key, rounds: Vec::new(), histograms: None }).collect() }
+        let mut cells = Vec::new();
+        for frame_size in &scenario.traffic.frame_sizes {
+            for lineup in scenario.lineups() {
+                for design in &scenario.designs {
+                    let key = Key { lineup, design: *design, frame_size: *frame_size };
+                    cells.push(CellRounds { key, rounds: Vec::new(), histograms: None });
+                }
+            }
+        }
+        Self { cells }
+    }
+
+    /// All that is measured in a round.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.cells.iter().map(|cell| cell.key)
     }
 
     /// The median rate of the rounds so far: where the next search begins.
-    pub(crate) fn rate_so_far(&self, design: Design, frame_size: FrameSize) -> Option<f64> {
-        let cell = self.cells.iter().find(|cell| cell.key == (design, frame_size))?;
+    pub(crate) fn rate_so_far(&self, key: &Key) -> Option<f64> {
+        let cell = self.cells.iter().find(|cell| cell.key == *key)?;
         let rates: Vec<f64> = cell.rounds.iter().filter_map(|round| round.rate_pps).collect();
         stats::median(&rates)
     }
 
     /// A search has ended; `best` is the trial at its lower bound.
-    pub(crate) fn rate(&mut self, key: Key, round: u32, bounds: &Bounds, best: Option<&Trial>) {
+    pub(crate) fn rate(&mut self, key: &Key, round: u32, bounds: &Bounds, best: Option<&Trial>) {
         let Some(entry) = self.round(key, round) else { return };
         entry.rate_pps = bounds.relevant_lower_pps;
         entry.generator_bound = bounds.generator_limited;
         entry.ns_per_packet = best.and_then(Trial::ns_per_packet);
         entry.process_ns_per_packet = best.and_then(Trial::process_ns_per_packet);
+        entry.cpu_ns_per_packet = best.and_then(|trial| trial.cpu_ns_per_packet);
     }
 
     /// A fixed-rate trial counts.
-    pub(crate) fn fixed(&mut self, key: Key, round: u32, trial: &Trial) {
+    pub(crate) fn fixed(&mut self, key: &Key, round: u32, trial: &Trial) {
         let Some(entry) = self.round(key, round) else { return };
         entry.rate_pps = Some(trial.received as f64 / (trial.duration_ns as f64 / 1e9));
         entry.ns_per_packet = trial.ns_per_packet();
         entry.process_ns_per_packet = trial.process_ns_per_packet();
+        entry.cpu_ns_per_packet = trial.cpu_ns_per_packet;
     }
 
     /// A latency trial counts.
-    pub(crate) fn latency(&mut self, key: Key, round: u32, measured: &Measured) {
+    pub(crate) fn latency(&mut self, key: &Key, round: u32, measured: &Measured) {
         let quantiles = measured.trial.latency.intended_to_received;
         let ns = |value: Option<u64>| value.map(|ns| ns as f64);
         let Some(entry) = self.round(key, round) else { return };
         entry.latency_ns_p50 = ns(quantiles.ns_p50);
         entry.latency_ns_p99 = ns(quantiles.ns_p99);
         entry.latency_ns_p999 = ns(quantiles.ns_p999);
-        let Some(cell) = self.cells.iter_mut().find(|cell| cell.key == key) else { return };
+        let Some(cell) = self.cells.iter_mut().find(|cell| cell.key == *key) else { return };
         match &mut cell.histograms {
             None => {
                 cell.histograms = Some(Histograms {
@@ -107,13 +132,15 @@ impl Summaries {
     /// Writes what is known into the result.
     pub(crate) fn write(&self, result: &mut RunResult) {
         result.designs = self.cells.iter().map(CellRounds::summary).collect();
-        let mut sizes: Vec<FrameSize> = self.cells.iter().map(|cell| cell.key.1).collect();
-        sizes.dedup();
-        result.costs = sizes.into_iter().filter_map(|size| self.costs(size)).collect();
+        let mut worlds: Vec<(FrameSize, Lineup)> =
+            self.cells.iter().map(|cell| (cell.key.frame_size, cell.key.lineup)).collect();
+        worlds.dedup();
+        result.costs = worlds.into_iter().filter_map(|(size, lineup)| self.costs(lineup, size)).collect();
+        result.comparisons = self.comparisons();
     }
 
-    fn round(&mut self, key: Key, round: u32) -> Option<&mut Round> {
-        let cell = self.cells.iter_mut().find(|cell| cell.key == key)?;
+    fn round(&mut self, key: &Key, round: u32) -> Option<&mut Round> {
+        let cell = self.cells.iter_mut().find(|cell| cell.key == *key)?;
         let index = round as usize - 1;
         if cell.rounds.len() <= index {
             cell.rounds.resize(index + 1, Round::default());
@@ -121,21 +148,48 @@ impl Summaries {
         cell.rounds.get_mut(index)
     }
 
-    /// The 2×2 of a frame size; `None` unless all four designs were measured.
-    fn costs(&self, frame_size: FrameSize) -> Option<CostSummary> {
-        let rounds = |design: Design| {
-            self.cells.iter().find(|cell| cell.key == (design, frame_size)).map(|cell| cell.rounds.as_slice())
-        };
+    fn rounds_of(&self, key: &Key) -> Option<&[Round]> {
+        self.cells.iter().find(|cell| cell.key == *key).map(|cell| cell.rounds.as_slice())
+    }
+
+    /// The 2×2 of a lineup at a frame size; `None` unless all four designs were measured.
+    fn costs(&self, lineup: Lineup, frame_size: FrameSize) -> Option<CostSummary> {
+        let rounds = |design| self.rounds_of(&Key { lineup, design, frame_size });
         let four = [rounds(Design::None)?, rounds(Design::Node)?, rounds(Design::Gateway)?, rounds(Design::Both)?];
         let effects = |value: fn(&Round) -> Option<f64>| effects(&four, value);
         Some(CostSummary {
+            engines: lineup,
             frame_size,
             ns_per_packet: effects(|round| round.ns_per_packet),
+            cpu_ns_per_packet: effects(|round| round.cpu_ns_per_packet),
             rate_pps: effects(|round| round.rate_pps),
             latency_ns_p50: effects(|round| round.latency_ns_p50),
             latency_ns_p99: effects(|round| round.latency_ns_p99),
             latency_ns_p999: effects(|round| round.latency_ns_p999),
         })
+    }
+
+    /// Every further lineup against the first.
+    fn comparisons(&self) -> Vec<EngineComparison> {
+        let Some(against) = self.cells.first().map(|cell| cell.key.lineup) else { return Vec::new() };
+        let others = self.cells.iter().filter(|cell| cell.key.lineup != against);
+        others
+            .filter_map(|cell| {
+                let Key { lineup, design, frame_size } = cell.key;
+                let base = self.rounds_of(&Key { lineup: against, ..cell.key })?;
+                let over = |value: fn(&Round) -> Option<f64>| quotients(&cell.rounds, base, value);
+                Some(EngineComparison {
+                    design,
+                    frame_size,
+                    engines: lineup,
+                    against,
+                    rate: over(|round| round.rate_pps),
+                    cpu_ns_per_packet: over(|round| round.cpu_ns_per_packet),
+                    latency_ns_p50: over(|round| round.latency_ns_p50),
+                    latency_ns_p99: over(|round| round.latency_ns_p99),
+                })
+            })
+            .collect()
     }
 }
 
@@ -144,11 +198,13 @@ impl CellRounds {
         let over_rounds =
             |value: fn(&Round) -> Option<f64>| interval(&self.rounds.iter().filter_map(value).collect::<Vec<f64>>());
         DesignSummary {
-            design: self.key.0,
-            frame_size: self.key.1,
+            engines: self.key.lineup,
+            design: self.key.design,
+            frame_size: self.key.frame_size,
             rate_pps: over_rounds(|round| round.rate_pps),
             rounds_generator_bound: self.rounds.iter().filter(|round| round.generator_bound).count() as u32,
             ns_per_packet: over_rounds(|round| round.ns_per_packet),
+            cpu_ns_per_packet: over_rounds(|round| round.cpu_ns_per_packet),
             process_ns_per_packet: over_rounds(|round| round.process_ns_per_packet),
             latency_ns_p50: over_rounds(|round| round.latency_ns_p50),
             latency_ns_p99: over_rounds(|round| round.latency_ns_p99),
@@ -175,6 +231,12 @@ fn effects(four: &[&[Round]; 4], value: fn(&Round) -> Option<f64>) -> Option<Eff
         node_on_top: over_blocks(|[_, _, gateway, both]| both - gateway)?,
         interaction: over_blocks(|[none, node, gateway, both]| both - node - gateway + none)?,
     })
+}
+
+/// One lineup's value over another's, within each round in which both have one.
+fn quotients(rounds: &[Round], base: &[Round], value: fn(&Round) -> Option<f64>) -> Option<Interval> {
+    let quotient = |(round, base): (&Round, &Round)| Some(value(round)? / value(base).filter(|base| *base > 0.0)?);
+    interval(&rounds.iter().zip(base).filter_map(quotient).collect::<Vec<f64>>())
 }
 
 /// What intervals over rounds aim for; fewer than six rounds cannot reach it, and say so.
@@ -206,6 +268,19 @@ mod tests {
         assert_eq!(median_and_ends(effects.gateway), (-200.0, -200.0, -200.0));
         assert_eq!(median_and_ends(effects.node_on_top), (-150.0, -150.0, -150.0));
         assert_eq!(median_and_ends(effects.interaction), (-50.0, -50.0, -50.0));
+    }
+
+    /// A disturbance that both lineups share within a round cancels out.
+    #[test]
+    fn lineups_are_compared_within_rounds() {
+        let shared = [1.0, 0.5, 2.0, 0.1, 3.0];
+        let of = |rate: f64| rounds(&shared.map(|disturbance| disturbance * rate));
+        let (mut ours, kernel) = (of(8.0), of(2.0));
+        let quotient = quotients(&kernel, &ours, |round| round.rate_pps).unwrap();
+        assert_eq!((quotient.low, quotient.median, quotient.high, quotient.rounds), (0.25, 0.25, 0.25, 5));
+        ours[0].rate_pps = None;
+        ours[1].rate_pps = Some(0.0);
+        assert_eq!(quotients(&kernel, &ours, |round| round.rate_pps).unwrap().rounds, 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use natrig_lab::topology::{Boxes, Port, WorldUse};
+use natrig_lab::topology::Port;
 use natrig_link::clock;
 use natrig_traffic::tcp::{Exchange, ExchangeConfig, ExchangeState};
 use natrig_wire::ethernet;
@@ -23,22 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`TrialError`]; a connection that does not come about is no error but the outcome.
-pub(crate) fn run(bench: &mut Bench<'_>, design: Design) -> Result<TcpCheck, TrialError> {
+pub(crate) fn run(bench: &mut Bench<'_>, world: usize, design: Design) -> Result<TcpCheck, TrialError> {
     let scenario = bench.scenario;
     let topology = &scenario.topology;
-    let mut layers =
-        experiment::layers(bench.engines, scenario, design, WorldUse::Measurement(Boxes::STAGES), scenario.seed)?;
+    let lineup = bench.worlds[world].lineup;
+    let mut layers = experiment::measured_layers(bench, lineup, design, scenario.seed)?;
+    bench.worlds[world].reset_kernel(bench.engines, design)?;
+    let links = &mut bench.worlds[world].links;
     let config = ExchangeConfig {
         client: SocketAddrV4::new(topology.pods.first, scenario.traffic.src_ports.first),
-        client_endpoint: rig::endpoint(Port::Pods),
+        client_endpoint: rig::endpoint(Port::Pods, lineup.boxes()),
         server: SocketAddrV4::new(topology.internet.server_first, scenario.traffic.dst_port),
-        server_endpoint: rig::endpoint(Port::Internet),
-        mtu: bench.links.frame_len_max() - ethernet::HEADER_LEN,
+        server_endpoint: rig::endpoint(Port::Internet, lineup.boxes()),
+        mtu: links.frame_len_max() - ethernet::HEADER_LEN,
         bytes: BYTES,
         seed: scenario.seed,
     };
-    let mut check = TcpCheck { design, passed: false, bytes: BYTES as u64, client_seen: None, failure: None };
-    bench.links.flush(2).map_err(RigError::from)?;
+    let mut check =
+        TcpCheck { engines: lineup, design, passed: false, bytes: BYTES as u64, client_seen: None, failure: None };
+    links.flush(2).map_err(RigError::from)?;
     let deadline_ns = clock::now_ns() + u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
     let mut exchange = match Exchange::new(&config, clock::now_ns()) {
         Ok(exchange) => exchange,
@@ -46,9 +49,9 @@ pub(crate) fn run(bench: &mut Bench<'_>, design: Design) -> Result<TcpCheck, Tri
     };
     loop {
         let now_ns = clock::now_ns();
-        let tester = &mut bench.links.tester;
+        let tester = &mut links.tester;
         let state = exchange.poll(&mut *tester.pods, &mut *tester.internet, now_ns).map_err(RigError::from)?;
-        layers.poll(&mut bench.links.layers).map_err(RigError::from)?;
+        layers.poll(&mut links.layers).map_err(RigError::from)?;
         match state {
             ExchangeState::Running if now_ns < deadline_ns => {}
             ExchangeState::Running => check.failure = Some(format!("not over after {} s", PATIENCE.as_secs())),

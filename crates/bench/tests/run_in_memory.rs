@@ -62,13 +62,14 @@ fn blank(scenario: &Scenario) -> RunResult {
         started_at: "2026-01-01T00:00:00Z".to_owned(),
         elapsed_ns: 0,
         command: Vec::new(),
-        environment: environment("memory", None, None),
+        environment: environment("memory", None, Vec::new()),
         scenario: scenario.clone(),
         host: HostFacts::read(),
         tcp_checks: Vec::new(),
         trials: Vec::new(),
         designs: Vec::new(),
         costs: Vec::new(),
+        comparisons: Vec::new(),
         warnings: Vec::new(),
     }
 }

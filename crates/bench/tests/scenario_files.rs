@@ -5,7 +5,11 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use natrig_bench::scenario::{Design, FrameMix, FrameSize, Placement, Rate, Scenario, ScenarioError, Search};
+use natrig_bench::scenario::{
+    Design, Engine, FrameMix, FrameSize, KernelAddress, Lineup, Placement, PortRange, Rate, Scenario, ScenarioError,
+    Search,
+};
+use natrig_lab::plan::PortChoice;
 
 const PROFILES: [&str; 2] = ["cilium-bpf", "aws-natgw"];
 
@@ -81,6 +85,33 @@ fn what_is_set_is_what_comes_out() {
     assert_eq!(scenario.topology, Scenario::quick().topology);
     let search = parse("measure = { search = { confirm = 3 } }").measure.rate;
     assert_eq!(search, Rate::Search(Search { confirm: 3, ..Search::DEFAULT }));
+}
+
+#[test]
+fn engines_stand_where_they_are_named() {
+    let userspace = parse("");
+    assert_eq!(userspace.lineups(), [Lineup::USERSPACE]);
+    assert!(!userspace.needs_nft());
+
+    let both = parse("engines = [\"userspace\", \"nftables\"]\n[node]\nports = \"fully-random\"");
+    assert_eq!(both.lineups(), [Lineup::USERSPACE, Lineup::both(Engine::Nftables)]);
+    assert_eq!(both.node.ports, PortChoice::FullyRandom);
+    assert_eq!(both.duration_ms_max(), 2 * userspace.duration_ms_max());
+
+    let mixed = parse("gateway = { engine = \"nftables\", port_range = \"1024-65535\" }");
+    let lineup = Lineup { node: Engine::Userspace, gateway: Engine::Nftables };
+    assert_eq!(mixed.lineups(), [lineup]);
+    assert_eq!(lineup.to_string(), "userspace + nftables");
+    assert_eq!(mixed.gateway.port_range, Some(PortRange { first: 1024, last: 65_535 }));
+    assert!(mixed.needs_nft());
+    let forwarding_only = parse("designs = [\"none\", \"node\"]\ngateway = { engine = \"nftables\" }");
+    assert!(!forwarding_only.needs_nft());
+}
+
+#[test]
+fn several_addresses_ask_the_kernel_for_snat() {
+    let several = parse("topology.gateway.addresses = [\"198.51.100.8\", \"198.51.100.10\"]");
+    assert_eq!((several.node.nat, several.gateway.nat), (KernelAddress::Masquerade, KernelAddress::Snat));
 }
 
 #[test]

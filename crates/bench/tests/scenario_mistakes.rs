@@ -24,7 +24,7 @@ fn values_of_the_wrong_type() {
 
 #[test]
 fn words_and_names_that_do_not_exist() {
-    check(include_str!("scenario_mistakes/words.txt"), 10);
+    check(include_str!("scenario_mistakes/words.txt"), 13);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn address_plans_that_cannot_be() {
 
 #[test]
 fn settings_that_do_not_go_together() {
-    check(include_str!("scenario_mistakes/together.txt"), 10);
+    check(include_str!("scenario_mistakes/together.txt"), 16);
 }
 
 /// Of several mistakes the first in the file is told, whichever is found first.

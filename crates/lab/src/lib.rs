@@ -17,6 +17,7 @@ pub mod plan;
 pub mod privilege;
 mod procfs;
 mod programs;
+pub mod softirq;
 pub mod stage;
 pub mod topology;
 pub mod world;

@@ -6,6 +6,7 @@
 mod numbers;
 mod trial;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -14,10 +15,13 @@ use natrig_link::LinkDescription;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::{Design, FrameSize, Scenario};
+use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 pub use numbers::{Interval, Quantiles};
-pub use trial::{Answers, Dropped, Invalid, Latencies, LayerTime, Place, Preload, Purpose, Trial, WrongFrame};
+pub use trial::{
+    Answers, Dropped, Invalid, KernelActivity, Latencies, LayerTime, Place, Preload, Purpose, Role, RoleTime, Trial,
+    WrongFrame,
+};
 
 /// Version of the result format. Readers refuse a higher one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -51,6 +55,9 @@ pub struct RunResult {
     pub designs: Vec<DesignSummary>,
     /// What each layer costs, for each frame size that was measured in all four designs.
     pub costs: Vec<CostSummary>,
+    /// Each further lineup of the scenario against the first one, for each design and frame size.
+    #[serde(default)]
+    pub comparisons: Vec<EngineComparison>,
     /// Things that a reader should know before trusting a number, in words.
     pub warnings: Vec<String>,
 }
@@ -95,6 +102,20 @@ pub struct Environment {
     pub placement: Vec<PlacedThread>,
     /// The steps by which namespaces and links were made; none with links in memory.
     pub plan: Vec<String>,
+    /// Settings of the boxes that the kernel forwards at, as they were when measuring began.
+    #[serde(default)]
+    pub kernel: Vec<KernelSettings>,
+}
+
+/// Settings that bear on what the kernel does at a box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelSettings {
+    /// What stands at the layers in the world that the box is in.
+    pub engines: Lineup,
+    /// The box.
+    pub place: Place,
+    /// The values by their names below `/proc/sys`; those that this kernel does not have, or does not show, are left out.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// What carries frames.
@@ -128,6 +149,9 @@ pub struct PlacedThread {
 /// A TCP connection between two smoltcp endpoints through a design.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TcpCheck {
+    /// What stands at the layers.
+    #[serde(default)]
+    pub engines: Lineup,
     /// Through which design.
     pub design: Design,
     /// True if it connected, carried all bytes both ways unchanged, closed, and the server saw the address that it should.
@@ -143,6 +167,9 @@ pub struct TcpCheck {
 /// What the trials say of a design at a frame size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DesignSummary {
+    /// What stands at the layers.
+    #[serde(default)]
+    pub engines: Lineup,
     /// The design.
     pub design: Design,
     /// The frame size, with FCS.
@@ -151,8 +178,13 @@ pub struct DesignSummary {
     pub rate_pps: Option<Interval>,
     /// Rounds in which the generator, not the design, was the limit: the rate is then a lower bound.
     pub rounds_generator_bound: u32,
-    /// Time that the layers' processor spent per delivered frame at that rate: fetching, deciding, sending.
+    /// Time that the layers' processor spent per delivered frame at that rate: fetching, deciding, sending. Absent where the kernel
+    /// forwards at both layers.
     pub ns_per_packet: Option<Interval>,
+    /// Time that all measuring processors together spent per delivered frame at that rate, spinning not counted: see
+    /// [`Trial::cpu_ns_per_packet`].
+    #[serde(default)]
+    pub cpu_ns_per_packet: Option<Interval>,
     /// Of that, deciding and rewriting alone.
     pub process_ns_per_packet: Option<Interval>,
     /// Median latency from the intended send time at the stated fraction of the rate, over the rounds.
@@ -168,10 +200,16 @@ pub struct DesignSummary {
 /// What each layer costs at a frame size: differences between designs within a round, over the rounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CostSummary {
+    /// What stands at the layers.
+    #[serde(default)]
+    pub engines: Lineup,
     /// The frame size, with FCS.
     pub frame_size: FrameSize,
     /// In nanoseconds per delivered frame on the layers' processor.
     pub ns_per_packet: Option<Effects>,
+    /// In nanoseconds per delivered frame on all measuring processors together.
+    #[serde(default)]
+    pub cpu_ns_per_packet: Option<Effects>,
     /// In frames per second of the highest rate without loss. Negative: slower.
     pub rate_pps: Option<Effects>,
     /// In nanoseconds of median latency.
@@ -180,6 +218,27 @@ pub struct CostSummary {
     pub latency_ns_p99: Option<Effects>,
     /// In nanoseconds of the 99.9th percentile.
     pub latency_ns_p999: Option<Effects>,
+}
+
+/// One lineup against another in the same design: quotients within a round, over the rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineComparison {
+    /// The design.
+    pub design: Design,
+    /// The frame size, with FCS.
+    pub frame_size: FrameSize,
+    /// What is compared: the numerator.
+    pub engines: Lineup,
+    /// With what: the denominator.
+    pub against: Lineup,
+    /// Quotient of the highest rates without loss. Above 1: faster.
+    pub rate: Option<Interval>,
+    /// Quotient of processor time per delivered frame, over all measuring processors. Below 1: cheaper.
+    pub cpu_ns_per_packet: Option<Interval>,
+    /// Quotient of median latencies. Below 1: quicker. Each at its own rate.
+    pub latency_ns_p50: Option<Interval>,
+    /// Quotient of 99th percentiles.
+    pub latency_ns_p99: Option<Interval>,
 }
 
 /// The 2×2: what each layer adds, and what the two add to each other.

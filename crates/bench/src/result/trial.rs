@@ -1,9 +1,10 @@
+use natrig_lab::lease::KernelCounters;
 use natrig_traffic::Fault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Quantiles;
-use crate::scenario::{Design, FrameSize};
+use crate::scenario::{Design, FrameSize, Lineup};
 
 /// One trial: a design, a rate, a duration, and what became of every frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -12,6 +13,9 @@ pub struct Trial {
     pub number: u32,
     /// The round it belongs to, from 1.
     pub round: u32,
+    /// What stands at the layers.
+    #[serde(default)]
+    pub engines: Lineup,
     /// The design.
     pub design: Design,
     /// The frame size, with FCS.
@@ -56,6 +60,17 @@ pub struct Trial {
     pub latency: Latencies,
     /// Where the layers' thread spent its time.
     pub layer_times: Vec<LayerTime>,
+    /// How long each role kept its processor busy, from the first frame to the last.
+    #[serde(default)]
+    pub cpu: Vec<RoleTime>,
+    /// The sum of [`Trial::cpu`] per delivered frame, in nanoseconds: user and system time and that in interrupts, of generator,
+    /// layers, reflector and the kernel between them. Polls that found nothing are not in it; what a thread could not run in the middle
+    /// of a call, because another was on its processor, is. Absent if nothing was delivered.
+    #[serde(default)]
+    pub cpu_ns_per_packet: Option<f64>,
+    /// What the kernel did at the boxes that it forwards at.
+    #[serde(default)]
+    pub kernel: Vec<KernelActivity>,
 }
 
 impl Trial {
@@ -132,12 +147,25 @@ pub enum Place {
     Internet,
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pods => "pods",
+            Self::Node => "node",
+            Self::Gateway => "gateway",
+            Self::Internet => "internet",
+        })
+    }
+}
+
 /// Frames that ended somewhere for a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dropped {
     /// Where.
     pub place: Place,
-    /// Why: a translator's reason, or `receive_ring_full`, `frame_too_long`, `link_full`, `not_sendable`, `answered`.
+    /// Why: a translator's reason, or `receive_ring_full`, `frame_too_long`, `link_full`, `not_sendable`, `answered`; of the kernel:
+    /// `conntrack_table_full`, `conntrack_insert_failed`, `interface_tx_dropped`, `interface_rx_dropped`, `ip_header_error`,
+    /// `ip_address_error`, `ip_no_route`, `ip_discard`, `ip_too_big`.
     pub reason: String,
     /// How many.
     pub frames: u64,
@@ -198,6 +226,47 @@ pub struct Latencies {
     pub sent_to_received: Quantiles,
     /// From the intended to the actual send time: the generator's own share.
     pub send_lag: Quantiles,
+}
+
+/// How long a role kept a processor busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoleTime {
+    /// The role.
+    pub role: Role,
+    /// The processor it is pinned to; absent where there is only one, or several.
+    pub cpu: Option<usize>,
+    /// Time in calls and bursts that moved frames, in nanoseconds. What the kernel does within a call counts for the caller: all that
+    /// happens to a frame until it lies in a receive ring.
+    pub busy_ns: u64,
+}
+
+/// Who keeps a processor busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Makes frames at the pods' end and sends them.
+    Generator,
+    /// Forwards or translates at the node, in userspace.
+    Node,
+    /// Forwards or translates at the gateway, in userspace.
+    Gateway,
+    /// Receives at the servers' end, and answers.
+    Reflector,
+    /// Receives the answers at the pods' end.
+    Collector,
+    /// The kernel's threads that do what interrupts and calls leave over (`ksoftirqd`), on the measuring processors.
+    Softirq,
+}
+
+/// What the kernel did at a box during a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelActivity {
+    /// The box.
+    pub place: Place,
+    /// Connections that it remembers afterwards.
+    pub connections: u32,
+    /// What it counted during the trial.
+    pub counters: KernelCounters,
 }
 
 /// Where a layer's thread spent its time, bursts without frames not counted.

@@ -1,7 +1,7 @@
-//! The six link ends of a world, of whatever kind they are.
+//! The link ends of a world, of whatever kind they are: six, but for boxes that the kernel forwards at.
 
 use natrig_lab::lease::Lease;
-use natrig_lab::topology::Port;
+use natrig_lab::topology::{Boxes, Port};
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::pnet::PnetLink;
 use natrig_link::ring::{self, RingOptions};
@@ -10,7 +10,7 @@ use natrig_link::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenErr
 
 use natrig_traffic::Refused;
 
-use super::{LayerLinks, TesterLinks};
+use super::{BoxLinks, LayerLinks, TesterLinks};
 use crate::result::{Dropped, Place};
 
 /// How to open a link to an interface.
@@ -76,20 +76,21 @@ impl Links {
         };
         let ((pods, node_inside), (node_outside, gateway_inside), (gateway_outside, internet)) =
             (pair(), pair(), pair());
-        Self {
-            tester: TesterLinks { pods, internet },
-            layers: LayerLinks { node_inside, node_outside, gateway_inside, gateway_outside },
-            frame_len_max,
-        }
+        let layers = LayerLinks {
+            node: Some(BoxLinks { inside: node_inside, outside: node_outside }),
+            gateway: Some(BoxLinks { inside: gateway_inside, outside: gateway_outside }),
+        };
+        Self { tester: TesterLinks { pods, internet }, layers, frame_len_max }
     }
 
-    /// A link to each of the six veth ends of a world. The two ends of a box are opened together: where the kind allows, they share
-    /// the memory that frames lie in.
+    /// A link to each veth end of a world where no kernel speaks. The two ends of a box are opened together: where the kind allows,
+    /// they share the memory that frames lie in.
     ///
     /// # Errors
     /// [`LinkError`].
     pub(crate) fn open(
         lease: &Lease,
+        boxes: Boxes,
         how: OpenLink,
         slots: Option<u32>,
         frame_len_max: usize,
@@ -105,15 +106,20 @@ impl Links {
             let [link] = exactly(open(port.namespace(), &[port.interface()])?);
             Ok(link)
         };
-        let double = |inside: Port, outside: Port| -> Result<[Box<dyn Link>; 2], LinkError> {
-            Ok(exactly(open(inside.namespace(), &[inside.interface(), outside.interface()])?))
+        let double = |inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
+            if boxes.is_kernel(inside) {
+                return Ok(None);
+            }
+            let ends = open(inside.namespace(), &[inside.interface(), outside.interface()])?;
+            let [inside, outside] = exactly(ends);
+            Ok(Some(BoxLinks { inside, outside }))
         };
         // From the inside out: frames sent to an end that is not open yet would be lost.
-        let [node_inside, node_outside] = double(Port::NodeInside, Port::NodeOutside)?;
-        let [gateway_inside, gateway_outside] = double(Port::GatewayInside, Port::GatewayOutside)?;
+        let node = double(Port::NodeInside, Port::NodeOutside)?;
+        let gateway = double(Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
             tester: TesterLinks { pods: single(Port::Pods)?, internet: single(Port::Internet)? },
-            layers: LayerLinks { node_inside, node_outside, gateway_inside, gateway_outside },
+            layers: LayerLinks { node, gateway },
             frame_len_max,
         })
     }
@@ -164,26 +170,27 @@ impl Links {
         Ok(thrown_away)
     }
 
-    /// The counters of all six ends.
-    pub(crate) fn stats(&mut self) -> [(Place, LinkStats); 6] {
-        self.ends().map(|(place, link)| (place, link.stats()))
+    /// The counters of all ends, from the pods outwards.
+    pub(crate) fn stats(&mut self) -> Vec<(Place, LinkStats)> {
+        self.ends().into_iter().map(|(place, link)| (place, link.stats())).collect()
     }
 
-    fn ends(&mut self) -> [(Place, &mut dyn Link); 6] {
-        let Self { tester, layers, .. } = self;
-        [
-            (Place::Pods, &mut *tester.pods),
-            (Place::Node, &mut *layers.node_inside),
-            (Place::Node, &mut *layers.node_outside),
-            (Place::Gateway, &mut *layers.gateway_inside),
-            (Place::Gateway, &mut *layers.gateway_outside),
-            (Place::Internet, &mut *tester.internet),
-        ]
+    fn ends(&mut self) -> Vec<(Place, &mut dyn Link)> {
+        let Self { tester, layers: LayerLinks { node, gateway }, .. } = self;
+        let mut ends: Vec<(Place, &mut dyn Link)> = vec![(Place::Pods, &mut *tester.pods)];
+        for (place, links) in [(Place::Node, node), (Place::Gateway, gateway)] {
+            if let Some(BoxLinks { inside, outside }) = links {
+                ends.push((place, &mut **inside));
+                ends.push((place, &mut **outside));
+            }
+        }
+        ends.push((Place::Internet, &mut *tester.internet));
+        ends
     }
 }
 
 /// What the links lost between two readings of their counters.
-pub(crate) fn lost_between(before: &[(Place, LinkStats); 6], after: &[(Place, LinkStats); 6]) -> Vec<Dropped> {
+pub(crate) fn lost_between(before: &[(Place, LinkStats)], after: &[(Place, LinkStats)]) -> Vec<Dropped> {
     let mut losses = Vec::new();
     for ((place, was), (_, is)) in before.iter().zip(after) {
         let reasons = [

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The tester shares one thread and the layers another, so that on two processors neither disturbs the other, and the layers' thread
-//! is the one whose time is the cost of the design.
+//! is the one whose time is the cost of the design. A layer that the kernel forwards at has neither stage nor links: its work is done
+//! inside the calls by which the box before it sends.
 
 mod links;
 mod placement;
@@ -19,10 +20,12 @@ use natrig_lab::topology::{Boxes, Port, Topology, WorldUse};
 use natrig_link::{Link, RecvError, clock};
 use natrig_traffic::{Endpoint, ReflectError};
 
+use crate::result::Place;
+
 pub use links::{LinkError, OpenLink};
 pub(crate) use links::{Links, add_drop, lost_between};
 pub(crate) use placement::Placed;
-pub(crate) use run::{PhaseEnd, Session, Traffic};
+pub(crate) use run::{PhaseEnd, Session, TesterTimes, Traffic};
 
 /// Why frames could not be moved.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +50,10 @@ pub enum RigError {
 /// The two boxes in the middle and what they were busy with.
 #[derive(Debug)]
 pub(crate) struct Layers {
-    /// The node.
-    pub node: Stage,
-    /// The gateway.
-    pub gateway: Stage,
+    /// The node; none where the kernel forwards.
+    pub node: Option<Stage>,
+    /// The gateway; none where the kernel forwards.
+    pub gateway: Option<Stage>,
     /// The node's time.
     pub node_times: PumpTimes,
     /// The gateway's time.
@@ -59,45 +62,78 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// The boxes of a topology with these engines in them.
-    pub(crate) fn new(topology: &Topology, world: WorldUse, node: Engine, gateway: Engine) -> Self {
-        let node = Stage::new(
-            side(Port::NodeInside, world, vec![topology.pods.router]),
-            side(Port::NodeOutside, world, topology.node.addresses.clone()),
-            node,
-        );
-        let gateway = Stage::new(
-            side(Port::GatewayInside, world, vec![topology.gateway.private_address]),
-            side(Port::GatewayOutside, world, topology.gateway.addresses.clone()),
-            gateway,
-        );
+    pub(crate) fn new(topology: &Topology, world: WorldUse, [node, gateway]: [Option<Engine>; 2]) -> Self {
+        let node = node.map(|engine| {
+            Stage::new(
+                side(Port::NodeInside, world, vec![topology.pods.router]),
+                side(Port::NodeOutside, world, topology.node.addresses.clone()),
+                engine,
+            )
+        });
+        let gateway = gateway.map(|engine| {
+            Stage::new(
+                side(Port::GatewayInside, world, vec![topology.gateway.private_address]),
+                side(Port::GatewayOutside, world, topology.gateway.addresses.clone()),
+                engine,
+            )
+        });
         Self { node, gateway, node_times: PumpTimes::default(), gateway_times: PumpTimes::default() }
     }
 
-    /// Moves at most one burst over each of the four ways through the boxes. Returns how many frames there were.
+    /// The stages there are.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (Place, &Stage)> {
+        [(Place::Node, &self.node), (Place::Gateway, &self.gateway)]
+            .into_iter()
+            .filter_map(|(place, stage)| Some((place, stage.as_ref()?)))
+    }
+
+    /// Moves at most one burst over each of the ways through the boxes. Returns how many frames there were.
     ///
     /// # Errors
     /// What the links return.
     pub(crate) fn poll(&mut self, links: &mut LayerLinks) -> Result<usize, PumpError> {
         let Self { node, gateway, node_times, gateway_times } = self;
-        let LayerLinks { node_inside, node_outside, gateway_inside, gateway_outside } = links;
-        let now = clock::now_ns;
-        Ok(pump(node, Side::Inside, &mut **node_inside, &mut **node_outside, now, node_times)?
-            + pump(gateway, Side::Inside, &mut **gateway_inside, &mut **gateway_outside, now, gateway_times)?
-            + pump(gateway, Side::Outside, &mut **gateway_outside, &mut **gateway_inside, now, gateway_times)?
-            + pump(node, Side::Outside, &mut **node_outside, &mut **node_inside, now, node_times)?)
+        let mut node = node.as_mut().zip(links.node.as_mut());
+        let mut gateway = gateway.as_mut().zip(links.gateway.as_mut());
+        let mut frames = 0;
+        if let Some((stage, links)) = &mut node {
+            frames += through(stage, links, Side::Inside, node_times)?;
+        }
+        if let Some((stage, links)) = &mut gateway {
+            frames += through(stage, links, Side::Inside, gateway_times)?;
+            frames += through(stage, links, Side::Outside, gateway_times)?;
+        }
+        if let Some((stage, links)) = &mut node {
+            frames += through(stage, links, Side::Outside, node_times)?;
+        }
+        Ok(frames)
     }
 }
 
-/// The four link ends that the layers' thread owns.
+/// What has arrived at one side of a box.
+fn through(stage: &mut Stage, links: &mut BoxLinks, from: Side, times: &mut PumpTimes) -> Result<usize, PumpError> {
+    let BoxLinks { inside, outside } = links;
+    let (near, far) = match from {
+        Side::Inside => (inside, outside),
+        Side::Outside => (outside, inside),
+    };
+    pump(stage, from, &mut **near, &mut **far, clock::now_ns, times)
+}
+
+/// The link ends that the layers' thread owns; none at a box that the kernel forwards at.
 pub(crate) struct LayerLinks {
+    /// The node's.
+    pub node: Option<BoxLinks>,
+    /// The gateway's.
+    pub gateway: Option<BoxLinks>,
+}
+
+/// The two link ends of a box.
+pub(crate) struct BoxLinks {
     /// Towards the pods.
-    pub node_inside: Box<dyn Link>,
-    /// Towards the gateway.
-    pub node_outside: Box<dyn Link>,
-    /// Towards the node.
-    pub gateway_inside: Box<dyn Link>,
+    pub inside: Box<dyn Link>,
     /// Towards the servers.
-    pub gateway_outside: Box<dyn Link>,
+    pub outside: Box<dyn Link>,
 }
 
 /// The two link ends that the tester's thread owns.
@@ -108,9 +144,9 @@ pub(crate) struct TesterLinks {
     pub internet: Box<dyn Link>,
 }
 
-/// The MAC addresses of a frame that leaves `port` when generator, stages and reflector own all addresses.
-pub(crate) fn endpoint(port: Port) -> Endpoint {
-    let world = WorldUse::Measurement(Boxes::STAGES);
+/// The MAC addresses of a frame that generator or reflector send out of `port`.
+pub(crate) fn endpoint(port: Port, boxes: Boxes) -> Endpoint {
+    let world = WorldUse::Measurement(boxes);
     Endpoint { mac: port.speaking_mac(world), peer: port.peer().speaking_mac(world) }
 }
 

@@ -3,7 +3,7 @@
 use natrig_link::affinity;
 
 use crate::result::PlacedThread;
-use crate::scenario::Placement;
+use crate::scenario::{Engine, Lineup, Placement};
 
 /// The processors of the two measuring threads; `None`: wherever the scheduler likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,40 @@ impl Placed {
         self.tester == self.layers
     }
 
-    /// As the result records it.
-    pub(crate) fn threads(&self) -> Vec<PlacedThread> {
-        let thread = |roles: [&str; 2], cpu| PlacedThread { roles: roles.map(str::to_owned).to_vec(), cpu };
-        vec![thread(["generator", "reflector"], self.tester), thread(["node", "gateway"], self.layers)]
+    /// The processors that are measured on; none known where threads are not pinned.
+    pub(crate) fn processors(&self) -> Vec<usize> {
+        let mut processors: Vec<usize> = [self.tester, self.layers].into_iter().flatten().collect();
+        processors.dedup();
+        processors
+    }
+
+    /// As the result records it: each thread with the roles that it has in any of `lineups`.
+    pub(crate) fn threads(&self, lineups: &[Lineup]) -> Vec<PlacedThread> {
+        let stage = |engine: fn(&Lineup) -> Engine| lineups.iter().any(|lineup| engine(lineup) == Engine::Userspace);
+        let mut tester = vec!["generator", "reflector"];
+        let mut layers = Vec::new();
+        for (name, by_kernel, stands) in [
+            ("node", "node (kernel)", stage(|lineup| lineup.node)),
+            ("gateway", "gateway (kernel)", stage(|lineup| lineup.gateway)),
+        ] {
+            if stands {
+                layers.push(name);
+            }
+            let kernel = |lineup: &&Lineup| {
+                if name == "node" { lineup.node == Engine::Nftables } else { lineup.gateway == Engine::Nftables }
+            };
+            // The kernel works inside the call that hands it a frame: the tester's, or that of the stage next to it.
+            for lineup in lineups.iter().filter(kernel) {
+                if lineup.has(Engine::Userspace) {
+                    layers.push(by_kernel);
+                }
+                tester.push(by_kernel);
+            }
+        }
+        let thread =
+            |roles: Vec<&str>, cpu| PlacedThread { roles: roles.into_iter().map(str::to_owned).collect(), cpu };
+        let threads = [thread(tester, self.tester), thread(layers, self.layers)];
+        threads.into_iter().filter(|thread| !thread.roles.is_empty()).collect()
     }
 }
 
@@ -45,5 +75,27 @@ pub(super) fn pin(cpu: Option<usize>) {
     if let Some(cpu) = cpu {
         // A processor that went away leaves the thread unpinned; the trial's own gates judge what that does.
         let _ = affinity::pin_current_thread(cpu);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(lineups: &[Lineup]) -> Vec<String> {
+        let placed = Placed { tester: Some(0), layers: Some(1) };
+        placed.threads(lineups).into_iter().map(|thread| thread.roles.join(", ")).collect()
+    }
+
+    #[test]
+    fn the_kernel_works_where_frames_come_from() {
+        let kernel = Lineup::both(Engine::Nftables);
+        assert_eq!(roles(&[Lineup::USERSPACE]), ["generator, reflector", "node, gateway"]);
+        assert_eq!(roles(&[kernel]), ["generator, reflector, node (kernel), gateway (kernel)"]);
+        let both = ["generator, reflector, node (kernel), gateway (kernel)", "node, gateway"];
+        assert_eq!(roles(&[Lineup::USERSPACE, kernel]), both);
+        // What the node sends goes through the gateway in the node's call, what comes back in the reflector's.
+        let mixed = Lineup { node: Engine::Userspace, gateway: Engine::Nftables };
+        assert_eq!(roles(&[mixed]), ["generator, reflector, gateway (kernel)", "node, gateway (kernel)"]);
     }
 }

@@ -12,6 +12,9 @@ use super::{LayerLinks, Layers, Links, RigError, TesterLinks};
 /// end to the other on another processor.
 const QUIET_NS: u64 = 2_000_000;
 
+/// The same where the kernel forwards: what the interrupt leaves over is done by a thread, which waits for its turn on the processor.
+const KERNEL_QUIET_NS: u64 = 20_000_000;
+
 /// How often the layers must have found all their links empty since then. Time alone proves nothing: their thread may be stalled.
 const QUIET_POLLS: u64 = 64;
 
@@ -47,10 +50,23 @@ pub(crate) struct PhaseEnd {
     pub(crate) sent_after_ns: u64,
     /// True if it was called off before the schedule ended.
     pub(crate) cancelled: bool,
+    /// Where the tester's thread spent its time.
+    pub(crate) tester: TesterTimes,
+}
+
+/// Where the tester's thread spent its time, calls that moved no frame not counted, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TesterTimes {
+    /// Making frames at the pods' end and handing them to the link, with all that the kernel does before it returns from that.
+    pub(crate) generate_ns: u64,
+    /// Receiving at the servers' end, and answering.
+    pub(crate) reflect_ns: u64,
+    /// Receiving answers at the pods' end.
+    pub(crate) collect_ns: u64,
 }
 
 impl Session {
-    /// Runs the session on two threads and waits for it. `cancel` ends it early.
+    /// Runs the session on two threads, or one where there are no stages, and waits for it. `cancel` ends it early.
     ///
     /// # Errors
     /// [`RigError`].
@@ -62,16 +78,26 @@ impl Session {
         placed: Placed,
         cancel: &AtomicBool,
     ) -> Result<PhaseEnd, RigError> {
-        let shared = Shared::default();
         let Links { tester, layers: layer_links, .. } = links;
+        let stages = layers.stages().count();
+        let shared = Shared {
+            quiet_ns: if stages == 2 { QUIET_NS } else { KERNEL_QUIET_NS },
+            polls_wanted: if stages == 0 { 0 } else { QUIET_POLLS },
+            ..Shared::default()
+        };
+        let one_processor = stages > 0 && placed.shared();
         std::thread::scope(|scope| {
             let layers_thread = scope.spawn(|| {
+                if stages == 0 {
+                    // A thread that spins for nothing would take a processor from the kernel.
+                    return Ok(());
+                }
                 pin(placed.layers);
-                run_layers(layers, layer_links, &shared, placed.shared())
+                run_layers(layers, layer_links, &shared, one_processor)
             });
             let tester_thread = scope.spawn(|| {
                 pin(placed.tester);
-                let end = run_tester(self, tester, traffic, placed.shared(), cancel, &shared);
+                let end = run_tester(self, tester, traffic, one_processor, cancel, &shared);
                 shared.stop.store(true, Ordering::Release);
                 end
             });
@@ -84,9 +110,13 @@ impl Session {
     }
 }
 
-/// What the two threads tell each other.
+/// What the two threads tell each other, and what both go by.
 #[derive(Debug, Default)]
 struct Shared {
+    /// How long it must be quiet.
+    quiet_ns: u64,
+    /// How often the layers must find nothing meanwhile.
+    polls_wanted: u64,
     stop: AtomicBool,
     /// Polls in which the layers found frames; written by their thread only.
     busy_polls: AtomicU64,
@@ -146,7 +176,8 @@ impl Quiet {
         if now.busy_polls != self.busy_polls {
             *self = now;
         }
-        now_ns.saturating_sub(self.since_ns) > QUIET_NS && now.empty_polls - self.empty_polls > QUIET_POLLS
+        now_ns.saturating_sub(self.since_ns) > shared.quiet_ns
+            && now.empty_polls - self.empty_polls >= shared.polls_wanted
     }
 }
 
@@ -169,8 +200,10 @@ fn run_tester(
     let mut quiet = Quiet::begin(shared, epoch_ns);
     let mut over = false;
     let mut cancelled = false;
+    let mut times = TesterTimes::default();
     loop {
         let now_ns = clock::now_ns();
+        let sent_before = generator.counts().sent;
         if sent_after_ns.is_none() {
             cancelled = cancel.load(Ordering::Relaxed);
             let given_up = now_ns.saturating_sub(epoch_ns) > session.give_up_after_ns;
@@ -179,14 +212,24 @@ fn run_tester(
                 quiet = Quiet::begin(shared, now_ns);
             }
         }
+        let generated_ns = clock::now_ns();
+        if generator.counts().sent > sent_before {
+            times.generate_ns += generated_ns - now_ns;
+        }
         let mut arrived = reflector.poll(&mut *links.internet, clock::now_ns)?;
+        let reflected_ns = if arrived > 0 { clock::now_ns() } else { generated_ns };
+        times.reflect_ns += reflected_ns - generated_ns;
         if let Some(returns) = returns {
-            arrived += links.pods.recv(BURST_MAX, &mut |frames| {
+            let collected = links.pods.recv(BURST_MAX, &mut |frames| {
                 let now_ns = clock::now_ns();
                 for frame in frames {
                     returns.receive(frame.bytes(), now_ns);
                 }
             })?;
+            if collected > 0 {
+                times.collect_ns += clock::now_ns() - reflected_ns;
+                arrived += collected;
+            }
         }
         if arrived > 0 {
             (quiet, over) = (Quiet::begin(shared, now_ns), false);
@@ -198,11 +241,11 @@ fn run_tester(
                 && returns.as_ref().is_none_or(|returns| returns.counts().received == expected);
             // What lay in the tester's own rings when the layers fell silent has arrived by the poll after.
             if complete || over || shared.stop.load(Ordering::Acquire) {
-                return Ok(PhaseEnd { sent_after_ns, cancelled });
+                return Ok(PhaseEnd { sent_after_ns, cancelled, tester: times });
             }
             over = quiet.is_over(shared, now_ns);
         } else if shared.stop.load(Ordering::Acquire) {
-            return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true });
+            return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true, tester: times });
         }
         if one_processor {
             std::thread::yield_now();

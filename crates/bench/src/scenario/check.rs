@@ -1,11 +1,14 @@
 //! What must hold between settings, each of which is sound by itself.
 
+use std::net::Ipv4Addr;
+
 use thiserror::Error;
 
 use super::bounds;
-use super::model::{Rate, Scenario};
+use super::model::{Layer, Lineup, Rate, Scenario};
 use super::plan;
 use super::read::{Fault, Spots};
+use super::words::{Engine, KernelAddress, LinkKind};
 
 /// Two or more settings that cannot hold at once.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -40,6 +43,7 @@ impl Scenario {
     /// The first violation found.
     pub fn check(&self) -> Result<(), Violation> {
         self.topology.validate().map_err(|error| plan::violation(&self.topology, &error))?;
+        self.check_kernel()?;
         self.check_flows()?;
         self.check_frames()?;
         self.check_rates()?;
@@ -62,7 +66,7 @@ impl Scenario {
     }
 
     fn cells_per_round(&self) -> u64 {
-        self.designs.len() as u64 * self.traffic.frame_sizes.len() as u64
+        (self.lineups().len() * self.designs.len() * self.traffic.frame_sizes.len()) as u64
     }
 
     fn latency_trial_ms(&self) -> u64 {
@@ -84,26 +88,64 @@ impl Scenario {
                 "lower `flows`, or add pods, source ports or servers",
             ));
         }
-        let layers = [
-            ("node", self.designs.iter().any(|design| design.translates_at_node()), &topology.node.addresses),
-            ("gateway", self.designs.iter().any(|design| design.translates_at_gateway()), &topology.gateway.addresses),
-        ];
-        for (layer, translates, addresses) in layers {
-            let ports = addresses.len() as u64 * servers * bounds::NAT_PORTS_PER_ADDRESS;
+        for (name, layer, addresses, engines) in self.layers() {
+            let translates = self.designs.iter().any(|design| match name {
+                "node" => design.translates_at_node(),
+                _ => design.translates_at_gateway(),
+            });
+            let range = layer.port_range.filter(|_| engines.contains(&Engine::Nftables));
+            let ports_each = range.map_or(bounds::NAT_PORTS_PER_ADDRESS, |range| u64::from(range.count()));
+            let ports = addresses.len() as u64 * servers * ports_each;
             if translates && flows > ports {
-                let setting = format!("topology.{layer}.addresses");
+                let (setting, range) = (format!("topology.{name}.addresses"), format!("{name}.port_range"));
                 return Err(Violation::new(
-                    &["traffic.flows", &setting, "topology.internet.server_count"],
+                    &["traffic.flows", &range, &setting, "topology.internet.server_count"],
                     format!(
-                        "`traffic.flows` asks for {flows} flows, but the {layer} can translate at most {ports} (addresses × servers × ports: {} × {servers} × {})",
+                        "`traffic.flows` asks for {flows} flows, but the {name} can translate at most {ports} (addresses × servers × ports: {} × {servers} × {ports_each})",
                         addresses.len(),
-                        bounds::NAT_PORTS_PER_ADDRESS
                     ),
                     format!("lower `flows`, or add to `{setting}` or `topology.internet.server_count`"),
                 ));
             }
         }
         Ok(())
+    }
+
+    /// What the kernel's NAT can be asked for, where it stands.
+    fn check_kernel(&self) -> Result<(), Violation> {
+        let kernel = self.lineups().iter().any(|lineup| lineup.has(Engine::Nftables));
+        if kernel && self.link.kind == LinkKind::Memory {
+            return Err(Violation::new(
+                &["link.kind", "engines", "gateway.engine", "node.engine"],
+                "with `link.kind` = memory no frame comes past the kernel, and so none past nftables".to_owned(),
+                "take \"auto\", \"ring\" or \"packet\", or the engine userspace",
+            ));
+        }
+        for (name, layer, addresses, engines) in self.layers() {
+            let masquerade = layer.nat == KernelAddress::Masquerade && engines.contains(&Engine::Nftables);
+            if masquerade && addresses.len() > 1 {
+                let settings = [format!("{name}.nat"), format!("topology.{name}.addresses")];
+                return Err(Violation::new(
+                    &settings.each_ref().map(String::as_str),
+                    format!(
+                        "`{name}.nat` = masquerade uses one address, but `topology.{name}.addresses` has {}",
+                        addresses.len()
+                    ),
+                    format!("write `nat = \"snat\"`, or leave one address in `topology.{name}.addresses`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The two layers: name, settings, addresses, and the engines that stand there.
+    fn layers(&self) -> [(&'static str, &Layer, &[Ipv4Addr], Vec<Engine>); 2] {
+        let lineups = self.lineups();
+        let engines = |of: fn(&Lineup) -> Engine| lineups.iter().map(of).collect();
+        [
+            ("node", &self.node, &self.topology.node.addresses, engines(|lineup| lineup.node)),
+            ("gateway", &self.gateway, &self.topology.gateway.addresses, engines(|lineup| lineup.gateway)),
+        ]
     }
 
     fn check_frames(&self) -> Result<(), Violation> {

@@ -13,7 +13,7 @@ use super::bounds;
 use super::kinds::{frame_size, network, number, one_or_more, parsed, ports, profile, text, whole, word};
 use super::model::{Layer, Limits, Link, Measure, Placement, Rate, Scenario, Search, Traffic};
 use super::read::{Fault, Section, Spots, walk};
-use super::words::{Design, Word};
+use super::words::{Design, Engine, KernelAddress, Word};
 
 /// Reads `input`; relative paths in it start at the folder of `file`.
 pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {
@@ -21,12 +21,13 @@ pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<
     scenario.title = file.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy()).into_owned();
     scenario.question.clear();
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    let Scenario { title, question, designs, seed, topology, node, gateway, traffic, measure, limits, link } =
+    let Scenario { title, question, designs, engines, seed, topology, node, gateway, traffic, measure, limits, link } =
         &mut scenario;
     let spots = walk(input, |top| {
         top.set("title", title, text);
         top.set("question", question, text);
         top.set_list("designs", designs, one_or_more(Design::ALL.len(), word));
+        top.set_list("engines", engines, one_or_more(Engine::ALL.len(), word));
         top.set("seed", seed, whole(bounds::SEED));
         top.section("topology", |section| read_topology(section, topology));
         top.section("node", |section| read_layer(section, node, folder, known_profiles));
@@ -37,6 +38,14 @@ pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<
         top.section("link", |section| read_link(section, link));
     })?;
     scenario.designs.sort_unstable();
+    for (setting, layer, addresses) in [
+        ("node.nat", &mut scenario.node, &scenario.topology.node.addresses),
+        ("gateway.nat", &mut scenario.gateway, &scenario.topology.gateway.addresses),
+    ] {
+        if !spots.typed(setting) && addresses.len() > 1 {
+            layer.nat = KernelAddress::Snat;
+        }
+    }
     if !spots.typed("measure.time_limit_s") {
         scenario.measure.time_limit_s = scenario.sufficient_time_limit_s();
     }
@@ -121,6 +130,9 @@ fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
 fn read_layer(section: &mut Section<'_, '_>, layer: &mut Layer, folder: &Path, known_profiles: &[&str]) {
     section.set("engine", &mut layer.engine, word);
     section.set("profile", &mut layer.profile, profile(folder, known_profiles));
+    section.set("nat", &mut layer.nat, word);
+    section.set("ports", &mut layer.ports, word);
+    section.set("port_range", &mut layer.port_range, |value| ports(value).map(Some));
 }
 
 fn read_traffic(section: &mut Section<'_, '_>, traffic: &mut Traffic) {

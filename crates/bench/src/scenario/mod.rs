@@ -10,6 +10,7 @@ pub mod bounds;
 mod check;
 mod error;
 mod format;
+mod idle;
 mod kinds;
 mod model;
 mod plan;
@@ -26,9 +27,9 @@ use std::path::Path;
 pub use check::Violation;
 pub use error::{Diagnostic, ScenarioError};
 pub use model::{
-    FrameMix, FrameSize, Layer, Limits, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic,
+    FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic,
 };
-pub use words::{Design, Engine, LinkKind, TrafficDirection, Word};
+pub use words::{Design, Engine, KernelAddress, LinkKind, TrafficDirection, Word};
 
 use read::{Fault, Spots};
 
@@ -84,6 +85,7 @@ fn without_mark(text: &str) -> &str {
 
 fn resolve(text: &str, filename: &str, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {
     let (scenario, spots) = format::read(text, Path::new(filename), known_profiles)?;
+    idle::check(&scenario, &spots)?;
     match scenario.check() {
         Ok(()) => Ok((scenario, spots)),
         Err(violation) => Err(violation.into_fault(&spots)),

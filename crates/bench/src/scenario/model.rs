@@ -1,11 +1,12 @@
 //! What a scenario means: every setting resolved, every default filled in. This is what results echo.
 
+use natrig_lab::plan::PortChoice;
 use natrig_lab::topology::Topology;
 use natrig_traffic::Arrivals;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::{Design, Engine, LinkKind, TrafficDirection};
+use super::words::{Design, Engine, KernelAddress, LinkKind, TrafficDirection};
 
 /// One experiment: what stands where, what is sent, how it is measured, and when a trial counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +17,9 @@ pub struct Scenario {
     pub question: String,
     /// The designs to compare, each once, in the order none, node, gateway, both.
     pub designs: Vec<Design>,
+    /// Engines to compare, each standing at both layers, every design with each; empty: only what the layers name themselves.
+    #[serde(default)]
+    pub engines: Vec<Engine>,
     /// What all randomness comes from. At most 2⁵³ − 1, so that every JSON reader can hold it.
     pub seed: u64,
     /// The address plan, the same for all designs.
@@ -37,17 +41,118 @@ pub struct Scenario {
 /// What translates at a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Layer {
-    /// What does the translating.
+    /// What does the translating, unless [`Scenario::engines`] says so for both layers.
     pub engine: Engine,
-    /// How it behaves: the name of a built-in profile, or the path of a TOML file (then with a `/` or the ending `.toml`).
+    /// How the engine `userspace` behaves: the name of a built-in profile, or the path of a TOML file (then with a `/` or the ending
+    /// `.toml`).
     pub profile: String,
+    /// Which address the engine `nftables` translates to.
+    #[serde(default = "masquerade")]
+    pub nat: KernelAddress,
+    /// How the engine `nftables` chooses ports.
+    #[serde(default = "as_the_kernel_likes")]
+    pub ports: PortChoice,
+    /// Which ports the engine `nftables` uses for TCP and UDP; absent: the kernel's own choice, 1024 to 65535.
+    #[serde(default)]
+    pub port_range: Option<PortRange>,
+}
+
+/// Results from before there was a choice are without these.
+const fn masquerade() -> KernelAddress {
+    KernelAddress::Masquerade
+}
+
+const fn as_the_kernel_likes() -> PortChoice {
+    PortChoice::Default
 }
 
 impl Layer {
+    /// natrig's own NAT with the built-in profile of that name, and the kernel's as it is without options.
+    #[must_use]
+    pub fn userspace(profile: &str) -> Self {
+        Self {
+            engine: Engine::Userspace,
+            profile: profile.to_owned(),
+            nat: masquerade(),
+            ports: as_the_kernel_likes(),
+            port_range: None,
+        }
+    }
+
     /// Whether [`Self::profile`] is the path of a file rather than a built-in name.
     #[must_use]
     pub fn profile_is_file(&self) -> bool {
         self.profile.contains('/') || self.profile.ends_with(".toml")
+    }
+}
+
+/// What stands at the two layers: their engines decide who forwards there, too, in designs that do not translate at a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Lineup {
+    /// At the node.
+    pub node: Engine,
+    /// At the gateway.
+    pub gateway: Engine,
+}
+
+impl Lineup {
+    /// natrig's own at both layers.
+    pub const USERSPACE: Self = Self::both(Engine::Userspace);
+
+    /// The same engine at both layers.
+    #[must_use]
+    pub const fn both(engine: Engine) -> Self {
+        Self { node: engine, gateway: engine }
+    }
+
+    /// Whether `engine` stands at a layer.
+    #[must_use]
+    pub fn has(self, engine: Engine) -> bool {
+        self.node == engine || self.gateway == engine
+    }
+}
+
+impl Default for Lineup {
+    fn default() -> Self {
+        Self::USERSPACE
+    }
+}
+
+impl std::fmt::Display for Lineup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.node == self.gateway {
+            return self.node.fmt(f);
+        }
+        f.pad(&format!("{} + {}", self.node, self.gateway))
+    }
+}
+
+impl Scenario {
+    /// What stands at the layers, one entry for each world that is measured.
+    #[must_use]
+    pub fn lineups(&self) -> Vec<Lineup> {
+        if self.engines.is_empty() {
+            return vec![self.lineup()];
+        }
+        self.engines.iter().copied().map(Lineup::both).collect()
+    }
+
+    /// The first of them: what stands in a world that is not measured in.
+    #[must_use]
+    pub fn lineup(&self) -> Lineup {
+        let layers = Lineup { node: self.node.engine, gateway: self.gateway.engine };
+        self.engines.first().copied().map_or(layers, Lineup::both)
+    }
+
+    /// Whether some design has the kernel translate, which needs the program `nft`.
+    #[must_use]
+    pub fn needs_nft(&self) -> bool {
+        self.lineups().iter().any(|lineup| {
+            self.designs.iter().any(|design| {
+                (design.translates_at_node() && lineup.node == Engine::Nftables)
+                    || (design.translates_at_gateway() && lineup.gateway == Engine::Nftables)
+            })
+        })
     }
 }
 

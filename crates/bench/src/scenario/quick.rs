@@ -5,7 +5,7 @@ use natrig_lab::topology::{Pods, Topology};
 use natrig_traffic::Arrivals;
 
 use super::model::{FrameSize, Layer, Limits, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic};
-use super::words::{Design, Engine, LinkKind, TrafficDirection, Word};
+use super::words::{Design, LinkKind, TrafficDirection, Word};
 
 impl Scenario {
     /// What `natrig run` measures when it is given no file: all four designs within a minute, on any machine.
@@ -17,10 +17,11 @@ impl Scenario {
             title: "Quick look: what does each NAT layer cost?".to_owned(),
             question: "My VPC already has a NAT gateway: what does masquerading on the node cost on top?".to_owned(),
             designs: Design::ALL.to_vec(),
+            engines: Vec::new(),
             seed: 1,
             topology: Topology { pods: Pods { count: 16, ..Pods::default() }, ..Topology::default() },
-            node: Layer { engine: Engine::Userspace, profile: "cilium-bpf".to_owned() },
-            gateway: Layer { engine: Engine::Userspace, profile: "aws-natgw".to_owned() },
+            node: Layer::userspace("cilium-bpf"),
+            gateway: Layer::userspace("aws-natgw"),
             traffic: Traffic {
                 flows: 1000,
                 frame_sizes: vec![FrameSize::Bytes(64)],

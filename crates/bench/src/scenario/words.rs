@@ -1,5 +1,6 @@
 //! Settings that are one word from a closed list.
 
+use natrig_lab::plan::PortChoice;
 use natrig_traffic::Arrivals;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,8 +77,28 @@ impl Design {
 words! {
     /// What does the translating at a layer.
     Engine {
-        /// natrig's own NAT, with a profile that says how it behaves.
+        /// natrig's own NAT, with a profile that says how it behaves. Without a NAT the layer forwards in userspace, too.
         Userspace = "userspace",
+        /// The kernel's NAT, set up with nftables. Without a NAT the layer is forwarded by the kernel, too.
+        Nftables = "nftables",
+    }
+}
+
+words! {
+    /// Which address the kernel's NAT translates to.
+    KernelAddress {
+        /// The only one of the layer, looked up on its interface for each new connection.
+        Masquerade = "masquerade",
+        /// One of the layer's addresses, by a hash of source and destination.
+        Snat = "snat",
+    }
+}
+
+impl Word for PortChoice {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.word()
     }
 }
 
@@ -134,6 +155,8 @@ mod tests {
         }
         check::<Design>();
         check::<Engine>();
+        check::<KernelAddress>();
+        check::<PortChoice>();
         check::<Arrivals>();
         check::<TrafficDirection>();
         check::<LinkKind>();

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use natrig_bench::scenario::Scenario;
+use natrig_lab::nft;
 use natrig_nat::Profile;
 use natrig_report::terminal;
 
@@ -21,6 +22,15 @@ fn scenario(path: Option<&Path>) -> Result<Scenario, Failure> {
         || Ok(Scenario::quick()),
         |path| Scenario::load(path, Profile::names()).map_err(|error| Failure::new(exit::USAGE, error)),
     )
+}
+
+/// The kernel translates only where there is a program to tell it how.
+fn need_nft(scenario: &Scenario) -> Result<(), Failure> {
+    if scenario.needs_nft() && nft::find().is_none() {
+        let hint = "help: all else works without it; natrig doctor says what more is missing";
+        return Err(Failure::failed(exit::ENVIRONMENT, format_args!("{}\n{hint}", nft::NftError::Missing)));
+    }
+    Ok(())
 }
 
 /// As wide as the terminal is, and in colour where there is one that wants it (`NO_COLOR` and `CLICOLOR` are heeded).

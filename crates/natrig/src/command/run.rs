@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use natrig_bench::result::{Program, RunResult, SCHEMA_VERSION, Status, Trial};
-use natrig_bench::scenario::{LinkKind, Scenario, bounds};
-use natrig_bench::{Carrier, Observer, OpenLink, RunError, environment, plan, run as measure};
+use natrig_bench::scenario::{Engine, LinkKind, Scenario, bounds};
+use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run as measure};
 use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Ability, Mode, Privilege};
 use natrig_report::{markdown, terminal};
 
-use super::{print, scenario, terminal_options};
+use super::{need_nft, print, scenario, terminal_options};
 use crate::args::Run;
 use crate::exit::{self, Code, Failure, Outcome};
 use crate::progress::Progress;
@@ -27,12 +27,13 @@ pub(crate) fn run(args: &Run) -> Outcome {
     if args.dry_run {
         return dry_run(&scenario);
     }
+    need_nft(&scenario)?;
     // Before any thread exists: only then can an ordinary user enter a user namespace.
     let privilege = privilege::enter();
-    let carrier = carrier(scenario.link.kind, &privilege)?;
+    let carrier = carrier(&scenario, &privilege)?;
     let mode = if carrier == Carrier::Memory { Mode::Memory } else { privilege.mode };
     let out = args.out.clone().unwrap_or_else(|| default_out(args.scenario.as_deref()));
-    let result = new_result(scenario, mode, &privilege);
+    let result = new_result(scenario, mode, &privilege)?;
     let file = out.join("result.json");
     // Written before anything is measured: whoever cannot keep a result learns it now, not when it is lost.
     std::fs::create_dir_all(&out).and_then(|()| result.write(&file)).map_err(|error| {
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &Run) -> Outcome {
     }
     show(&result, &out, args.json)?;
     match outcome {
+        Err(Failed::Run(error)) if error.is_environment() => Err(Failure::failed(exit::ENVIRONMENT, error)),
         Err(Failed::Run(error)) => Err(Failure::failed(exit::FAILED, error)),
         Err(Failed::Writing(_)) => Ok(exit::FAILED),
         Ok(()) => Ok(verdict(&result)),
@@ -155,7 +157,9 @@ fn within<T: PartialOrd + Display>(option: &str, bounds: RangeInclusive<T>, valu
 }
 
 /// Which links to use: the fastest that there is a way to, unless the scenario names one.
-fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
+fn carrier(scenario: &Scenario, privilege: &Privilege) -> Result<Carrier, Failure> {
+    let kind = scenario.link.kind;
+    let kernel = scenario.lineups().iter().any(|lineup| lineup.has(Engine::Nftables));
     let refused = |what: &str, reason: &str, instead| {
         let message = format!(
             "error: links of kind {kind} need {what}, which this environment refuses: {reason}\n\
@@ -177,20 +181,30 @@ fn carrier(kind: LinkKind, privilege: &Privilege) -> Result<Carrier, Failure> {
         LinkKind::Xdp => xdp(OpenLink::Xdp),
         LinkKind::Packet => veth(OpenLink::Packet),
         LinkKind::Pnet => veth(OpenLink::Pnet),
+        LinkKind::Auto if privilege.mode == Mode::Memory && kernel => {
+            let reason = privilege.why_memory().unwrap_or_default();
+            let message = format!(
+                "error: the engine {} needs namespaces, which this environment refuses: {reason}\n\
+                 help: natrig doctor says what is missing; the engine {} measures without",
+                Engine::Nftables,
+                Engine::Userspace
+            );
+            Err(Failure::new(exit::ENVIRONMENT, message))
+        }
         LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Carrier::Memory),
         // The fastest first; an XDP program needs more privilege than a user namespace gives.
         LinkKind::Auto => Ok(Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet])),
     }
 }
 
-fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> RunResult {
+fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<RunResult, Failure> {
     let reason = match (mode, privilege.mode) {
         (Mode::Memory, Mode::Memory) => privilege.why_memory(),
         (Mode::Memory, Mode::Root | Mode::Rootless) => Some("links in memory were asked for".to_owned()),
         (Mode::Root | Mode::Rootless, _) => None,
     };
-    let plan = (mode != Mode::Memory).then(|| plan(&scenario).ok()).flatten();
-    RunResult {
+    let plan = if mode == Mode::Memory { Vec::new() } else { planned(&scenario)? };
+    Ok(RunResult {
         schema_version: SCHEMA_VERSION,
         natrig: Program {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -201,15 +215,22 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> RunResul
         started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         elapsed_ns: 0,
         command: std::env::args().collect(),
-        environment: environment(&mode.to_string(), reason, plan.as_ref()),
+        environment: environment(&mode.to_string(), reason, plan),
         scenario,
         host: HostFacts::read(),
         tcp_checks: Vec::new(),
         trials: Vec::new(),
         designs: Vec::new(),
         costs: Vec::new(),
+        comparisons: Vec::new(),
         warnings: Vec::new(),
-    }
+    })
+}
+
+/// The worlds in words.
+fn planned(scenario: &Scenario) -> Result<Vec<String>, Failure> {
+    let engines = Engines::new(scenario).map_err(|error| Failure::failed(exit::USAGE, error))?;
+    plan(scenario, &engines).map_err(|error| Failure::failed(exit::USAGE, error))
 }
 
 fn default_out(scenario: Option<&Path>) -> PathBuf {
@@ -219,14 +240,16 @@ fn default_out(scenario: Option<&Path>) -> PathBuf {
 }
 
 fn dry_run(scenario: &Scenario) -> Outcome {
-    let plan = plan(scenario).map_err(|error| Failure::failed(exit::USAGE, error))?;
+    let plan = planned(scenario)?;
+    let engines: Vec<String> = scenario.lineups().iter().map(ToString::to_string).collect();
     let designs: Vec<String> = scenario.designs.iter().map(ToString::to_string).collect();
     print(&format!(
-        "{}\n\nThe world, unless links are in memory:\n{}\n\nThen: {} × designs {}, at most {} s.\n",
+        "{}\n\nThe world, unless links are in memory:\n{}\n\nThen: {} × designs {} by {}, at most {} s.\n",
         scenario.title,
-        plan,
+        plan.join("\n"),
         scenario.measure.rounds,
         designs.join(", "),
+        engines.join(", "),
         scenario.measure.time_limit_s
     ))?;
     Ok(exit::OK)

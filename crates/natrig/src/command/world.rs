@@ -14,10 +14,9 @@ use natrig_bench::scenario::{Design, Scenario};
 use natrig_lab::lease::Lease;
 use natrig_lab::plan::Plan;
 use natrig_lab::privilege::{self, Mode};
-use natrig_lab::topology::Boxes;
 use natrig_lab::world::{self, EnterWorldError, StateDir, WorldError, WorldMark, WorldRecord};
 
-use super::{print, scenario};
+use super::{need_nft, print, scenario};
 use crate::args::{DEFAULT_NAME, Down, Exec, Up};
 use crate::exit::{self, Failure, Outcome};
 use crate::signals::{Ended, with_signals};
@@ -30,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Builds a world and leaves it standing, held by a process in the background (or by this one).
 pub(crate) fn up(args: &Up) -> Outcome {
-    let scenario = scenario(args.scenario.as_deref())?;
+    let mut scenario = scenario(args.scenario.as_deref())?;
+    scenario.designs = vec![args.design];
+    need_nft(&scenario)?;
     let state = state_dir()?;
     state.check_free(&args.name).map_err(|error| Failure::failed(exit::USAGE, error))?;
     if args.foreground { hold(args, scenario, &state) } else { spawn_holder(args, &scenario, &state) }
@@ -135,7 +136,7 @@ fn hold(args: &Up, scenario: Scenario, state: &StateDir) -> Outcome {
     }
     let failed = |error: &dyn std::fmt::Display| Failure::failed(exit::FAILED, error);
     let mark = WorldMark::fresh().map_err(|error| failed(&error))?;
-    let lease = Plan::clients(&scenario.topology, Boxes::STAGES, Some(mark))
+    let lease = Plan::clients(&scenario.topology, scenario.lineup().boxes(), Some(mark))
         .map_err(|error| Failure::failed(exit::USAGE, error))?
         .build()
         .map_err(|error| failed(&error))?;
@@ -168,9 +169,9 @@ fn record(args: &Up, mode: Mode, mark: WorldMark, lease: &Lease) -> Result<World
 fn serve(served: &mut Served, stop: &AtomicBool) -> Result<(), String> {
     let outcome = served.run(stop).map_err(|error| error.to_string());
     let mut log = std::io::stderr().lock();
-    for (name, counts) in ["node", "gateway"].iter().zip(served.counts()) {
+    for (place, counts) in served.counts() {
         let dropped: Vec<String> = counts.dropped().map(|(reason, frames)| format!("{reason} {frames}")).collect();
-        let _ = writeln!(log, "{name}: forwarded {}, dropped: {}", counts.forwarded, dropped.join(", "));
+        let _ = writeln!(log, "{place}: forwarded {}, dropped: {}", counts.forwarded, dropped.join(", "));
     }
     outcome
 }

@@ -1,0 +1,376 @@
+//! The worlds that are measured in: one for each lineup, and links of one kind to all of them.
+
+use natrig_lab::lease::{
+    BuildError, CloseError, CountersError, InterfaceCounters, KernelBox, KernelBoxError, KernelCounters, Lease,
+};
+use natrig_lab::plan::{KernelNat, Plan};
+use natrig_lab::topology::{Boxes, Port, TopologyError};
+
+use crate::engine::Engines;
+use crate::result::{Dropped, KernelActivity, KernelSettings, Place};
+use crate::rig::{LinkError, Links, OpenLink, add_drop};
+use crate::run::Carrier;
+use crate::scenario::{Design, Lineup, Scenario};
+
+/// Why there are no worlds.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// The address plan cannot be built.
+    #[error("failed to plan the world: {0}")]
+    Plan(#[from] TopologyError),
+    /// A world cannot be built here.
+    #[error("failed to {0}")]
+    Build(#[from] BuildError),
+    /// Its links cannot be opened.
+    #[error(transparent)]
+    Links(#[from] LinkError),
+    /// The kernel at a box cannot be spoken to.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// No kind of link was asked for.
+    #[error("failed to open links: no kind of link to try")]
+    NoLink,
+}
+
+/// Why the kernel does not translate as it should, or does not tell.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// It cannot be set up for a design.
+    #[error("failed to set up the kernel's NAT: {0}")]
+    SetUp(#[from] BuildError),
+    /// A box does not answer.
+    #[error("failed to {0}")]
+    Box(#[from] KernelBoxError),
+    /// Interfaces' counters cannot be read.
+    #[error("failed to {0}")]
+    Counters(#[from] CountersError),
+}
+
+/// A world, and the links to it.
+pub(crate) struct World {
+    /// What stands in it.
+    pub(crate) lineup: Lineup,
+    /// The ends that frames are sent and received at.
+    pub(crate) links: Links,
+    /// None with links in memory.
+    lease: Option<Lease>,
+    kernel: Kernel,
+}
+
+/// What the kernel does in a world.
+#[derive(Default)]
+struct Kernel {
+    boxes: Vec<(Place, KernelBox)>,
+    /// How it translates now, at node and gateway.
+    nats: [Option<KernelNat>; 2],
+    /// What it must be able to remember.
+    connections: u32,
+}
+
+/// Worlds, and how their links came about.
+pub(crate) struct Worlds {
+    /// In the order of the scenario's lineups; at least one.
+    pub(crate) worlds: Vec<World>,
+    /// Kinds of link that would have been preferred, and why they cannot be had.
+    pub(crate) refusals: Vec<LinkError>,
+}
+
+/// What the kernel has counted in a world, before a trial or after.
+#[derive(Default)]
+pub(crate) struct KernelReading {
+    boxes: Vec<(Place, KernelCounters)>,
+    interfaces: Vec<InterfaceCounters>,
+}
+
+/// Connections on top of one for each flow: that of the TCP check, and what may come in on the way.
+const SPARE_CONNECTIONS: u32 = 1024;
+
+impl Worlds {
+    /// Builds a world for each lineup, and opens the first kind of link that can be had in all of them.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub(crate) fn open(scenario: &Scenario, carrier: &Carrier, frame_len_max: usize) -> Result<Self, WorldError> {
+        let lineups = scenario.lineups();
+        let slots = scenario.link.slots;
+        let kinds = match carrier {
+            Carrier::Memory => {
+                let world = |lineup| World {
+                    lineup,
+                    links: Links::in_memory(slots, frame_len_max),
+                    lease: None,
+                    kernel: Kernel::default(),
+                };
+                return Ok(Self { worlds: lineups.into_iter().map(world).collect(), refusals: Vec::new() });
+            }
+            Carrier::Veth(kinds) => kinds,
+        };
+        let leases = lineups
+            .iter()
+            .map(|lineup| Ok(Plan::measurement(&scenario.topology, lineup.boxes())?.build()?))
+            .collect::<Result<Vec<Lease>, WorldError>>()?;
+        let (links, refusals) = open_links(&leases, &lineups, kinds, slots, frame_len_max)?;
+        let worlds = lineups.into_iter().zip(leases).zip(links);
+        let worlds = worlds.map(|((lineup, lease), links)| {
+            let kernel = Kernel::new(&lease, lineup.boxes(), scenario.traffic.flows)?;
+            Ok(World { lineup, links, lease: Some(lease), kernel })
+        });
+        Ok(Self { worlds: worlds.collect::<Result<_, KernelError>>()?, refusals })
+    }
+}
+
+/// Links to all worlds, of the first of `kinds` that can be had, and why those before it cannot.
+fn open_links(
+    leases: &[Lease],
+    lineups: &[Lineup],
+    kinds: &[OpenLink],
+    slots: Option<u32>,
+    frame_len_max: usize,
+) -> Result<(Vec<Links>, Vec<LinkError>), WorldError> {
+    let mut refusals = Vec::new();
+    for how in kinds {
+        let open = |(lease, lineup): (&Lease, &Lineup)| Links::open(lease, lineup.boxes(), *how, slots, frame_len_max);
+        match leases.iter().zip(lineups).map(open).collect::<Result<Vec<Links>, LinkError>>() {
+            Ok(links) => return Ok((links, refusals)),
+            Err(error) => refusals.push(error),
+        }
+    }
+    Err(refusals.pop().map_or(WorldError::NoLink, WorldError::Links))
+}
+
+impl World {
+    /// Has the kernel translate as `design` wants it, with no connection remembered.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn reset_kernel(&mut self, engines: &Engines, design: Design) -> Result<(), KernelError> {
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let Kernel { boxes, nats, connections } = &mut self.kernel;
+        let wanted = engines.kernel_nats(self.lineup, design);
+        if nats.each_ref().map(Option::as_ref) != wanted {
+            let [node, gateway] = wanted;
+            lease.apply(&Plan::translation(self.lineup.boxes(), node, gateway, *connections))?;
+            *nats = wanted.map(Option::<&KernelNat>::cloned);
+        }
+        for (_, kernel_box) in boxes {
+            kernel_box.forget_connections()?;
+        }
+        Ok(())
+    }
+
+    /// What the kernel has counted so far; nothing where it does not forward.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn read_kernel(&mut self) -> Result<KernelReading, KernelError> {
+        let Some(lease) = self.lease.as_ref().filter(|_| !self.kernel.boxes.is_empty()) else {
+            return Ok(KernelReading::default());
+        };
+        let read = |(place, kernel_box): &mut (Place, KernelBox)| Ok((*place, kernel_box.counters(lease)?));
+        let boxes = self.kernel.boxes.iter_mut().map(read).collect::<Result<_, KernelBoxError>>()?;
+        Ok(KernelReading { boxes, interfaces: lease.link_stats()? })
+    }
+
+    /// What the kernel did between two readings, and remembers now.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn kernel_activity(
+        &mut self,
+        before: &KernelReading,
+        after: &KernelReading,
+    ) -> Result<Vec<KernelActivity>, KernelError> {
+        let boxes = self.kernel.boxes.iter_mut().zip(before.boxes.iter().zip(&after.boxes));
+        boxes
+            .map(|((place, kernel_box), ((_, was), (_, is)))| {
+                let (place, counters) = (*place, is.since(was));
+                Ok(KernelActivity { place, connections: kernel_box.connections()?, counters })
+            })
+            .collect()
+    }
+
+    /// The settings of the kernel's boxes.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn kernel_settings(&self) -> Result<Vec<KernelSettings>, KernelError> {
+        let Some(lease) = &self.lease else { return Ok(Vec::new()) };
+        let of_box = |(place, kernel_box): &(Place, KernelBox)| {
+            let settings = kernel_box.settings(lease)?.into_iter().collect();
+            Ok(KernelSettings { engines: self.lineup, place: *place, settings })
+        };
+        self.kernel.boxes.iter().map(of_box).collect()
+    }
+
+    /// Takes the world down.
+    ///
+    /// # Errors
+    /// [`CloseError`].
+    pub(crate) fn close(self) -> Result<(), CloseError> {
+        let Self { links, lease, kernel, .. } = self;
+        drop((links, kernel));
+        lease.map_or(Ok(()), Lease::close)
+    }
+}
+
+impl Kernel {
+    fn new(lease: &Lease, boxes: Boxes, flows: u32) -> Result<Self, KernelError> {
+        let kernel =
+            |port: Port, place| boxes.is_kernel(port).then(|| Ok((place, lease.kernel_box(port.namespace())?)));
+        let boxes = [kernel(Port::NodeInside, Place::Node), kernel(Port::GatewayInside, Place::Gateway)];
+        Ok(Self {
+            boxes: boxes.into_iter().flatten().collect::<Result<_, KernelBoxError>>()?,
+            nats: [None, None],
+            connections: flows.saturating_add(SPARE_CONNECTIONS),
+        })
+    }
+}
+
+/// Frames that ended at the kernel's boxes between two readings.
+pub(crate) fn kernel_drops(boxes: Boxes, before: &KernelReading, after: &KernelReading, drops: &mut Vec<Dropped>) {
+    for ((place, was), (_, is)) in before.boxes.iter().zip(&after.boxes) {
+        for (reason, frames) in is.since(was).dropped() {
+            add_drop(drops, *place, reason, frames);
+        }
+    }
+    for (port, place) in [
+        (Port::NodeInside, Place::Node),
+        (Port::NodeOutside, Place::Node),
+        (Port::GatewayInside, Place::Gateway),
+        (Port::GatewayOutside, Place::Gateway),
+    ] {
+        if !boxes.is_kernel(port) {
+            continue;
+        }
+        let since = |port, counter: fn(&InterfaceCounters) -> u64| {
+            let of = |reading: &KernelReading| counter_of(reading, port, counter);
+            of(after).saturating_sub(of(before))
+        };
+        add_drop(drops, place, "interface_tx_dropped", since(port, |counters| counters.tx_dropped));
+        // A frame for which the receiving end of a veth has no room counts at both ends. Whoever sent it has accounted for it: the
+        // kernel above, all others by what their link says of it.
+        let refused = since(port.peer(), |counters| counters.tx_dropped);
+        let lost = since(port, |counters| counters.rx_dropped).saturating_sub(refused);
+        add_drop(drops, place, "interface_rx_dropped", lost);
+    }
+}
+
+fn counter_of(reading: &KernelReading, port: Port, counter: fn(&InterfaceCounters) -> u64) -> u64 {
+    let is_it = |c: &&InterfaceCounters| c.namespace == port.namespace() && c.interface == port.interface();
+    reading.interfaces.iter().find(is_it).map_or(0, counter)
+}
+
+/// The steps by which the worlds of a scenario are built, and how the kernel is told to translate in each design, in words.
+///
+/// # Errors
+/// The address plan is impossible.
+pub fn plan(scenario: &Scenario, engines: &Engines) -> Result<Vec<String>, TopologyError> {
+    let lineups = scenario.lineups();
+    let mut lines = Vec::new();
+    for lineup in &lineups {
+        if lineups.len() > 1 {
+            lines.push(format!("world for {lineup}:"));
+        }
+        lines.extend(words(&Plan::measurement(&scenario.topology, lineup.boxes())?));
+        lines.extend(translations(scenario, engines, *lineup));
+    }
+    Ok(lines)
+}
+
+fn translations(scenario: &Scenario, engines: &Engines, lineup: Lineup) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !lineup.boxes().any_kernel() {
+        return lines;
+    }
+    for design in &scenario.designs {
+        let [node, gateway] = engines.kernel_nats(lineup, *design);
+        let connections = scenario.traffic.flows.saturating_add(SPARE_CONNECTIONS);
+        lines.push(format!("for design {design}:"));
+        lines.extend(words(&Plan::translation(lineup.boxes(), node, gateway, connections)));
+    }
+    lines
+}
+
+fn words(plan: &Plan) -> Vec<String> {
+    plan.to_string().lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use natrig_lab::lease::ConntrackCounters;
+    use natrig_lab::topology::ForwardedBy;
+
+    use super::*;
+    use crate::scenario::Engine;
+
+    fn interface(port: Port, rx_dropped: u64, tx_dropped: u64) -> InterfaceCounters {
+        InterfaceCounters {
+            namespace: port.namespace().to_owned(),
+            interface: port.interface().to_owned(),
+            rx_frames: 0,
+            rx_bytes: 0,
+            rx_dropped,
+            rx_errors: 0,
+            rx_missed: 0,
+            tx_frames: 0,
+            tx_bytes: 0,
+            tx_dropped,
+            tx_errors: 0,
+        }
+    }
+
+    #[test]
+    fn a_frame_that_two_interfaces_count_was_lost_once() {
+        let boxes = Boxes { node: ForwardedBy::Kernel, gateway: ForwardedBy::Kernel };
+        let conntrack = ConntrackCounters { drop: 2, ..ConntrackCounters::default() };
+        let counted = KernelCounters { conntrack, ..KernelCounters::default() };
+        let reading = |counted, interfaces| KernelReading {
+            boxes: vec![(Place::Node, KernelCounters::default()), (Place::Gateway, counted)],
+            interfaces,
+        };
+        let before = reading(KernelCounters::default(), vec![interface(Port::Pods, 0, 100)]);
+        let after = reading(
+            counted,
+            vec![
+                // The generator's link has told of these three.
+                interface(Port::Pods, 0, 103),
+                interface(Port::NodeInside, 3, 0),
+                interface(Port::NodeOutside, 0, 4),
+                interface(Port::GatewayInside, 9, 0),
+                interface(Port::GatewayOutside, 0, 1),
+            ],
+        );
+        let mut drops = Vec::new();
+        kernel_drops(boxes, &before, &after, &mut drops);
+        let drop = |place, reason: &str, frames| Dropped { place, reason: reason.to_owned(), frames };
+        let expected = [
+            drop(Place::Gateway, "conntrack_table_full", 2),
+            drop(Place::Node, "interface_tx_dropped", 4),
+            drop(Place::Gateway, "interface_rx_dropped", 5),
+            drop(Place::Gateway, "interface_tx_dropped", 1),
+        ];
+        assert_eq!(drops, expected);
+    }
+
+    #[test]
+    fn the_plan_of_both_engines_in_words() {
+        let mut scenario = Scenario::quick();
+        scenario.engines = vec![Engine::Userspace, Engine::Nftables];
+        let engines = Engines::new(&scenario).unwrap();
+        let lines = plan(&scenario, &engines).unwrap();
+        let at = |wanted: &str| lines.iter().position(|line| line == wanted).unwrap_or_else(|| panic!("{wanted}"));
+        assert_eq!(at("world for userspace:"), 0);
+        assert!(at("sysctl    node: net.ipv4.ip_forward = 0") < at("world for nftables:"));
+        assert!(at("sysctl    node: net.ipv4.ip_forward = 1") > at("world for nftables:"));
+        assert_eq!(
+            lines[at("for design none:") + 1..at("for design node:")],
+            ["nat       node: none", "nat       gateway: none"]
+        );
+        assert!(at("nat       node:outside: masquerade") > at("for design node:"));
+        assert!(at("room      gateway: net.netfilter.nf_conntrack_max at least 2024") > at("for design gateway:"));
+
+        scenario.engines.clear();
+        let lines = plan(&scenario, &engines).unwrap();
+        assert!(lines.iter().all(|line| !line.ends_with(':')), "{lines:?}");
+    }
+}
