@@ -2,6 +2,9 @@
 //!
 //! `NATRIG_NIGHTLY=1` makes the sequences many and long: more than ten million operations.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "what was not expected is wrong, whatever it is")]
+
 mod behaviours;
 mod bursts;
 mod collector;

@@ -236,9 +236,9 @@ fn build(from: SocketAddrV4, to: SocketAddrV4, carry: &Carry, dir: Dir) -> Ip {
     if carry.last_hop {
         packet.ttl = 1;
     }
-    packet.dont_fragment = carry.seq % 2 == 0;
+    packet.dont_fragment = carry.seq.is_multiple_of(2);
     // What has no checksum stays without.
-    if carry.protocol == UDP && carry.seq % 3 == 0 {
+    if carry.protocol == UDP && carry.seq.is_multiple_of(3) {
         packet.payload[6..8].fill(0);
     }
     packet

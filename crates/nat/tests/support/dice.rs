@@ -17,7 +17,7 @@ impl Dice {
 
     /// A number below `n`.
     pub(crate) const fn below(&mut self, n: u32) -> u32 {
-        ((self.next() >> 32) * n as u64 >> 32) as u32
+        (((self.next() >> 32) * n as u64) >> 32) as u32
     }
 
     /// True once in `n` times.

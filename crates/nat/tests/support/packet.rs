@@ -53,7 +53,7 @@ impl Ip {
         let mut bytes = vec![0x40 | (header_len / 4) as u8, 0];
         bytes.extend(((header_len + self.payload.len()) as u16).to_be_bytes());
         bytes.extend(self.ident.to_be_bytes());
-        bytes.extend((flags | self.fragment_offset / 8).to_be_bytes());
+        bytes.extend((flags | (self.fragment_offset / 8)).to_be_bytes());
         bytes.extend([self.ttl, self.protocol, 0, 0]);
         bytes.extend(self.src.octets());
         bytes.extend(self.dst.octets());

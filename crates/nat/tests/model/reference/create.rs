@@ -441,7 +441,7 @@ impl Reference {
             return;
         }
         let grown = self.next_blocks(flow, *outside.ip()).into_iter().find(|block| contains(block));
-        let entry = self.blocks.entry(source).or_insert((*outside.ip(), Vec::new()));
+        let entry = self.blocks.entry(source).or_insert_with(|| (*outside.ip(), Vec::new()));
         entry.1.extend(grown);
     }
 

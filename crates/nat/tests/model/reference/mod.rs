@@ -387,7 +387,7 @@ impl Reference {
         }
         let old = core::mem::replace(&mut session.phase, phase);
         // The ordinary path of an established connection does not look who speaks.
-        session.replied |= !is_opener && !(plain && old == Phase::Tcp(Tcp::Established));
+        session.replied |= !(is_opener || plain && old == Phase::Tcp(Tcp::Established));
         session.packets[usize::from(dir == Direction::Inbound)] += 1;
     }
 

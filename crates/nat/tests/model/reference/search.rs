@@ -123,7 +123,7 @@ fn next_free(request: &Request<'_>, at: &dyn Fn(u16) -> At) -> Reach {
         PortSeed::Source => source,
     };
     let from = if range.contains(from) { from } else { range.low };
-    let found = wanted.iter().find(|port| **port >= from).or(wanted.first());
+    let found = wanted.iter().find(|port| **port >= from).or_else(|| wanted.first());
     Reach { ports: found.copied().into_iter().collect(), may_fail: found.is_none() }
 }
 
