@@ -148,9 +148,12 @@ impl Nat {
             destinations.remove(&self.table.hash, session.protocol, outside.0, remote);
         }
         let hold = self.hold_ticks(session.protocol, session.state);
-        let holds = may_hold && !held && last && hold > 0 && address.is_some();
+        // The hold begins when the mapping's time was over, however late that is noticed.
+        let over = if before(session.expires, self.clock) { session.expires } else { self.now };
+        let until = over.wrapping_add(hold);
+        let holds = may_hold && !held && last && before(self.now, until) && address.is_some();
         if holds {
-            self.table.hold(index, self.now.wrapping_add(hold));
+            self.table.hold(index, until);
         } else {
             self.table.unlink(index);
             self.table.slab.remove(index);

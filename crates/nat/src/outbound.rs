@@ -295,8 +295,11 @@ impl Nat {
         {
             session.seq_end = flow.seq_end;
         }
-        // A change of state sets the new state's timer even where packets of this direction do not refresh.
-        let timeout = if new == old { self.refresh[dir as usize][new as usize] } else { self.timeouts[new as usize] };
+        // A connection's change of state sets the new state's timer even where packets of this direction do not refresh. UDP has no
+        // connections: what strangers send there must not lengthen a life (RFC 4787 REQ-6).
+        let follows_state = new != old && flow.protocol == TCP;
+        let timeouts = if follows_state { &self.timeouts } else { &self.refresh[dir as usize] };
+        let timeout = timeouts[new as usize];
         let expires = session.expires;
         let deadline = self.now.wrapping_add(timeout);
         // RFC 7857 §7: a reset keeps nothing alive; it can only shorten.

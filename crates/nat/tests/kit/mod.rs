@@ -211,4 +211,56 @@ impl Rig {
     pub(crate) fn map_udp(&mut self, src: &str, dst: &str) -> SocketAddrV4 {
         source(&self.out_ok(&udp(at(src), at(dst), b"hello")))
     }
+
+    /// Held frames of a direction whose waiting is over.
+    pub(crate) fn released(&mut self, dir: Direction) -> Vec<(Verdict, Vec<u8>)> {
+        let mut out = Vec::new();
+        self.nat.release(dir, self.now_ns, &mut |frames, verdicts| {
+            out.extend(frames.iter().zip(verdicts).map(|(frame, verdict)| (*verdict, frame.bytes().to_vec())));
+        });
+        out
+    }
+}
+
+/// Cuts a packet into fragments whose payloads end at these offsets (multiples of eight) and at its end.
+pub(crate) fn fragments(frame: &[u8], ends: &[usize]) -> Vec<Vec<u8>> {
+    let payload = &frame[ETHERNET + 20..];
+    let bounds: Vec<usize> = [0].into_iter().chain(ends.iter().copied()).chain([payload.len()]).collect();
+    bounds
+        .windows(2)
+        .map(|bound| {
+            let (from, to) = (bound[0], bound[1]);
+            let mut piece = frame[..ETHERNET + 20].to_vec();
+            piece.extend(&payload[from..to]);
+            let more = if to < payload.len() { 0x20 } else { 0 };
+            let offset = (from / 8) as u16;
+            let len = (20 + to - from) as u16;
+            with_ip(piece, &[(2, (len >> 8) as u8), (3, len as u8), (6, more | (offset >> 8) as u8), (7, offset as u8)])
+        })
+        .collect()
+}
+
+/// Puts fragments together again; None unless they are of one datagram and cover it.
+pub(crate) fn reassemble(pieces: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let mut pieces = pieces.to_vec();
+    let offset = |piece: &[u8]| usize::from(u16::from_be_bytes([piece[ETHERNET + 6] & 0x1f, piece[ETHERNET + 7]])) * 8;
+    pieces.sort_by_key(|piece| offset(piece));
+    let mut payload = Vec::new();
+    for piece in &pieces {
+        let view = ipv4::Packet::new_checked(&piece[ETHERNET..]).ok()?;
+        if !view.verify_checksum()
+            || offset(piece) != payload.len()
+            || piece[ETHERNET + 4..][..2] != pieces[0][ETHERNET + 4..][..2]
+        {
+            return None;
+        }
+        payload.extend(view.payload());
+    }
+    if pieces.last()?[ETHERNET + 6] & 0x20 != 0 {
+        return None;
+    }
+    let mut whole = pieces[0][..ETHERNET + 20].to_vec();
+    whole.extend(&payload);
+    let len = (20 + payload.len()) as u16;
+    Some(with_ip(whole, &[(2, (len >> 8) as u8), (3, len as u8), (6, 0), (7, 0)]))
 }

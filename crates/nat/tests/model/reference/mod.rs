@@ -371,7 +371,9 @@ impl Reference {
         let session = &mut self.sessions[at];
         // RFC 7857 §7: a reset keeps nothing alive.
         let lengthens = flow.flags & crate::packet::RST == 0;
-        if (refreshes || phase != session.phase) && (lengthens || deadline < session.expires) {
+        // A connection's new state has its own timer; UDP lives by refreshing alone (RFC 4787 REQ-6).
+        let new_state = phase != session.phase && session.protocol == TCP;
+        if (refreshes || new_state) && (lengthens || deadline < session.expires) {
             session.expires = deadline;
         }
         if dir == Direction::Outbound && session.protocol == TCP {
