@@ -6,7 +6,7 @@ use crate::session::{TCP, UDP, flag};
 use crate::table::slot_of;
 use crate::tcp::State;
 use crate::time::{tick_of, ticks};
-use crate::wheel::{Wheel, before};
+use crate::wheel::before;
 
 /// Sessions that one burst may visit for the sake of timers.
 const STEPS_PER_BURST: u32 = 64;
@@ -54,7 +54,7 @@ impl Nat {
             self.collector.started = true;
             self.collector.next = self.now.wrapping_add(self.collector.interval);
             self.clock = self.now;
-            self.table.wheel = Wheel::new(self.now);
+            self.table.wheel.start(self.now);
         }
         if self.config.behaviour.collection.mode == Collection::Exact {
             self.clock = self.now;

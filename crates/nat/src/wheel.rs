@@ -34,6 +34,11 @@ impl Wheel {
         Self { heads: Box::new([[NONE; SLOTS]; LEVELS]), filled: [[0; SLOTS / 64]; LEVELS], hand: now, opening: false }
     }
 
+    /// Sets the hand of a wheel that is still empty.
+    pub(crate) const fn start(&mut self, now: u32) {
+        self.hand = now;
+    }
+
     /// Level and slot for a deadline, as the hand stands.
     fn place(&self, deadline: u32) -> (usize, usize) {
         let deadline = if before(deadline, self.hand) { self.hand } else { deadline };

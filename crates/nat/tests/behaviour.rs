@@ -39,9 +39,10 @@ fn filters_let_in_whom_they_should() {
         let outside = rig.map_udp(POD, SERVER);
         let mut enters = |sender: &str| {
             let (verdict, frame) = rig.inb(&udp(at(sender), outside, b"x"));
-            match verdict {
-                Verdict::Forward => assert_eq!(ends(&frame), (at(sender), at(POD))),
-                verdict => assert_eq!(verdict, Verdict::Drop(DropReason::Filtered)),
+            if verdict == Verdict::Forward {
+                assert_eq!(ends(&frame), (at(sender), at(POD)));
+            } else {
+                assert_eq!(verdict, Verdict::Drop(DropReason::Filtered));
             }
             verdict == Verdict::Forward
         };
@@ -293,7 +294,7 @@ fn sources_have_blocks_of_ports() {
     let mut rig = Rig::new("gcp-cloudnat-static", |_| ());
     let ports: HashSet<u16> = (0..64).map(|n| rig.map_udp(&format!("10.0.0.1:{}", 1000 + n), SERVER).port()).collect();
     let low = *ports.iter().min().unwrap();
-    assert!(ports.len() == 64 && *ports.iter().max().unwrap() == low + 63 && (low - 1024) % 64 == 0);
+    assert!(ports.len() == 64 && *ports.iter().max().unwrap() == low + 63 && (low - 1024).is_multiple_of(64));
     rig.out_drop(&udp(at("10.0.0.1:2000"), at(SERVER), b""), DropReason::PortsExhausted);
     assert!(ports.contains(&rig.map_udp("10.0.0.1:2000", "192.0.2.1:1").port()));
     assert!(!ports.contains(&rig.map_udp("10.0.0.2:1000", SERVER).port()));

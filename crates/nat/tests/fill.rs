@@ -6,7 +6,7 @@
 mod kit;
 
 use kit::*;
-use natrig_nat::{Direction, Nat, Profile, Verdict};
+use natrig_nat::{Direction, Nat, Verdict};
 use natrig_wire::Frame;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -20,9 +20,7 @@ const MARKS: [(f64, f64); 4] = [(0.001, 0.03), (0.01, 0.02), (0.05, 0.02), (0.5,
 
 /// The occupancies at which refusals reach each mark.
 fn fill(profile: &str, ports: usize, seed: u64) -> [f64; 4] {
-    let mut config = Profile::builtin(profile).unwrap().config(vec![ip(OUTSIDE)]);
-    config.behaviour.table.capacity = 1 << 17;
-    let mut nat = Nat::new(config, seed).unwrap();
+    let mut nat = translator(profile, 1 << 17, seed);
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let mut known = HashSet::new();
     let (mut reached, mut used) = ([None; 4], 0);
@@ -99,9 +97,7 @@ fn netfilter_fully_random() {
 #[test]
 fn gateways_reach_their_published_limits() {
     for (profile, limit) in [("aws-natgw", 55_000), ("azure-natgw", 50_000)] {
-        let mut config = Profile::builtin(profile).unwrap().config(vec![ip(OUTSIDE)]);
-        config.behaviour.table.capacity = 1 << 16;
-        let mut nat = Nat::new(config, 1).unwrap();
+        let mut nat = translator(profile, 1 << 16, 1);
         for n in 0..limit + 10 {
             let pod = SocketAddrV4::new(Ipv4Addr::from_bits(0x0a00_0001 + n / 60_000), (1024 + n % 60_000) as u16);
             let mut bytes = tcp(pod, at("203.0.113.5:443"), SYN);

@@ -10,7 +10,7 @@ const POD: &str = "10.0.0.1:1234";
 const SERVER: &str = "203.0.113.5:80";
 
 fn state(rig: &Rig) -> &'static str {
-    rig.nat.mappings().next().unwrap().state
+    rig.nat.mappings().next().map_or("none", |view| view.state)
 }
 
 fn connect(rig: &mut Rig) -> std::net::SocketAddrV4 {

@@ -141,6 +141,13 @@ pub(crate) fn icmp_message(frame: &[u8]) -> (u8, u8, SocketAddrV4, SocketAddrV4)
     (message.kind(), message.code(), SocketAddrV4::new(addr(12), ports.0), SocketAddrV4::new(addr(16), ports.1))
 }
 
+/// A translator with one outside address and room for so many mappings.
+pub(crate) fn translator(profile: &str, capacity: u32, seed: u64) -> Nat {
+    let mut config = Profile::builtin(profile).unwrap().config(vec![ip(OUTSIDE)]);
+    config.behaviour.table.capacity = capacity;
+    Nat::new(config, seed).unwrap()
+}
+
 /// A translator under test, with a clock.
 pub(crate) struct Rig {
     pub(crate) nat: Nat,
