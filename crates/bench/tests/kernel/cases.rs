@@ -1,0 +1,206 @@
+//! The cases. None of them depends on how fast the machine is.
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use natrig_bench::result::{Place, Program, Role, RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::scenario::{
+    Design, Engine, FrameMix, FrameSize, KernelAddress, Lineup, PortRange, Rate, Scenario, TrafficDirection,
+};
+use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run};
+use natrig_lab::host::HostFacts;
+use natrig_lab::nft;
+use natrig_lab::plan::PortChoice;
+use natrig_lab::privilege;
+
+const KERNEL: Lineup = Lineup::both(Engine::Nftables);
+
+/// Enters what it takes; where nothing helps, ends the case with the reason.
+fn enter_or_skip() {
+    if let Some(why) = privilege::enter().why_memory() {
+        skip(&why);
+    }
+    if nft::find().is_none() {
+        skip(&nft::NftError::Missing.to_string());
+    }
+}
+
+fn skip(why: &str) -> ! {
+    println!("{why}");
+    std::process::exit(crate::SKIPPED.into());
+}
+
+/// Small, slow traffic under gates that only a standstill trips.
+fn scenario() -> Scenario {
+    let mut scenario = Scenario::quick();
+    scenario.traffic.flows = 60;
+    scenario.measure.rounds = 1;
+    scenario.measure.trial_ms = 20;
+    scenario.measure.latency_ms = 20;
+    scenario.measure.rate = Rate::FixedPps(10_000);
+    scenario.measure.time_limit_s = 600;
+    scenario.limits.send_lag_p99_us = 4_000_000;
+    scenario.limits.overrun = 0.5;
+    scenario.limits.max_retries = 10;
+    scenario
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn phase(&mut self, _: &str) {}
+    fn trial(&mut self, _: &Trial, _: f64) {}
+    fn result(&mut self, _: &RunResult) {}
+}
+
+fn measure(scenario: &Scenario) -> Result<RunResult, RunError> {
+    let plan = plan(scenario, &Engines::new(scenario)?).unwrap();
+    let mut result = RunResult {
+        schema_version: SCHEMA_VERSION,
+        natrig: Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() },
+        status: Status::Running,
+        started_at: "2026-01-01T00:00:00Z".to_owned(),
+        elapsed_ns: 0,
+        command: Vec::new(),
+        environment: environment("", None, plan),
+        scenario: scenario.clone(),
+        host: HostFacts::read(),
+        tcp_checks: Vec::new(),
+        trials: Vec::new(),
+        designs: Vec::new(),
+        costs: Vec::new(),
+        comparisons: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let carrier = Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet]);
+    run(scenario, &carrier, &mut result, &mut Nobody, &AtomicBool::new(false))?;
+    assert_eq!(result.status, Status::Complete);
+    assert_eq!(result.warnings, Vec::<String>::new());
+    Ok(result)
+}
+
+/// What must hold of every trial: each frame right or accounted for, and no reason against it but a disturbance.
+fn check(result: &RunResult) {
+    assert!(!result.trials.is_empty());
+    for trial in &result.trials {
+        assert_eq!(
+            (trial.unaccounted, trial.mistranslated, trial.corrupted, trial.duplicated),
+            (0, 0, 0, 0),
+            "{trial:?}"
+        );
+        assert!(trial.invalid.iter().all(|why| why.is_disturbance()), "{trial:?}");
+        if trial.received > 0 {
+            assert!(trial.cpu_ns_per_packet.is_some_and(|ns| ns > 0.0), "{trial:?}");
+        }
+    }
+    for check in &result.tcp_checks {
+        assert!(check.passed, "{check:?}");
+    }
+}
+
+pub(crate) fn both_engines_in_one_run() {
+    enter_or_skip();
+    let mut scenario = scenario();
+    scenario.engines = vec![Engine::Nftables, Engine::Userspace];
+    scenario.traffic.direction = TrafficDirection::Both;
+    scenario.traffic.frame_sizes = vec![FrameSize::Bytes(64), FrameSize::Mix(FrameMix::Imix)];
+    let result = measure(&scenario).unwrap();
+    check(&result);
+    assert_eq!(
+        (result.designs.len(), result.tcp_checks.len(), result.costs.len(), result.comparisons.len()),
+        (16, 8, 4, 8)
+    );
+    for trial in &result.trials {
+        assert!(trial.received > 0 && trial.answers.as_ref().is_some_and(|answers| answers.received > 0), "{trial:?}");
+        let stages = trial.cpu.iter().filter(|time| matches!(time.role, Role::Node | Role::Gateway)).count();
+        assert_eq!((stages, trial.layer_times.len()), if trial.engines == KERNEL { (0, 0) } else { (2, 2) });
+        let remembered: Vec<(Place, u32)> =
+            trial.kernel.iter().map(|kernel| (kernel.place, kernel.connections)).collect();
+        let flows = |translates| if translates { 60 } else { 0 };
+        let expected = [
+            (Place::Node, flows(trial.design.translates_at_node())),
+            (Place::Gateway, flows(trial.design.translates_at_gateway())),
+        ];
+        assert_eq!(remembered, if trial.engines == KERNEL { &expected[..] } else { &[] }, "{trial:?}");
+    }
+    // In random order, so not one engine after the other.
+    let switches = result.trials.windows(2).filter(|pair| pair[0].engines != pair[1].engines).count();
+    assert!(switches > 1, "{switches}");
+    assert_eq!(result.environment.kernel.len(), 2);
+    let timeout = &result.environment.kernel[0].settings["net.netfilter.nf_conntrack_udp_timeout"];
+    assert_eq!(timeout, "3600");
+    assert!(result.environment.plan.iter().any(|line| line == "nat       gateway:outside: masquerade"));
+}
+
+pub(crate) fn an_engine_at_each_layer() {
+    enter_or_skip();
+    for (node, gateway) in [(Engine::Userspace, Engine::Nftables), (Engine::Nftables, Engine::Userspace)] {
+        let mut scenario = scenario();
+        (scenario.node.engine, scenario.gateway.engine) = (node, gateway);
+        scenario.traffic.direction = TrafficDirection::Both;
+        for layer in [&mut scenario.node, &mut scenario.gateway] {
+            layer.ports = PortChoice::FullyRandom;
+            layer.port_range = Some(PortRange { first: 20_000, last: 29_999 });
+        }
+        scenario.gateway.nat = KernelAddress::Snat;
+        scenario.topology.gateway.addresses =
+            [[198, 51, 100, 8], [198, 51, 100, 10], [198, 51, 100, 11]].map(Into::into).to_vec();
+        let result = measure(&scenario).unwrap();
+        check(&result);
+        let lineup = Lineup { node, gateway };
+        assert!(result.trials.iter().all(|trial| trial.engines == lineup && trial.received > 0));
+        let kernel_at = if node == Engine::Nftables { Place::Node } else { Place::Gateway };
+        for trial in &result.trials {
+            let translates = if kernel_at == Place::Node {
+                trial.design.translates_at_node()
+            } else {
+                trial.design.translates_at_gateway()
+            };
+            assert_eq!(trial.kernel.len(), 1);
+            let expected = (kernel_at, if translates { 60 } else { 0 });
+            assert_eq!((trial.kernel[0].place, trial.kernel[0].connections), expected, "{trial:?}");
+        }
+    }
+}
+
+/// Ten ports for thirty flows: for twenty of them the kernel finds none.
+pub(crate) fn what_the_kernel_drops_is_accounted_for() {
+    enter_or_skip();
+    let mut scenario = scenario();
+    scenario.engines = vec![Engine::Nftables];
+    scenario.designs = vec![Design::Gateway];
+    scenario.topology.internet.server_count = 1;
+    scenario.traffic.flows = 30;
+    scenario.gateway.port_range = Some(PortRange { first: 5000, last: 5009 });
+    scenario.limits.max_retries = 0;
+    let result = measure(&scenario).unwrap();
+    check(&result);
+    let trial = &result.trials[0];
+    let preload = trial.preload.unwrap();
+    assert_eq!((preload.sent, preload.received), (30, 10), "{trial:?}");
+    let [drop] = &trial.drops[..] else { panic!("{trial:?}") };
+    assert_eq!((drop.place, drop.reason.as_str()), (Place::Gateway, "conntrack_insert_failed"));
+    assert_eq!(drop.frames, trial.sent - trial.received);
+    assert_eq!(trial.kernel[0].place, Place::Node);
+    assert_eq!((trial.kernel[1].connections, trial.kernel[1].counters.conntrack.insert_failed), (10, drop.frames));
+}
+
+pub(crate) fn more_flows_than_the_kernel_tracks() {
+    enter_or_skip();
+    let limit = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").ok();
+    let Some(limit) = limit.and_then(|text| text.trim().parse::<u32>().ok()).filter(|limit| *limit < 1 << 20) else {
+        skip("the kernel tracks as many connections as any scenario can ask for, or does not tell");
+    };
+    let mut scenario = scenario();
+    scenario.engines = vec![Engine::Nftables];
+    scenario.designs = vec![Design::Gateway];
+    scenario.topology.internet.server_count = 20;
+    scenario.traffic.flows = limit;
+    match measure(&scenario) {
+        Err(error) => {
+            assert!(error.is_environment(), "{error}");
+            assert!(error.to_string().contains("sysctl -w net.netfilter.nf_conntrack_max="), "{error}");
+        }
+        Ok(_) => skip("on this kernel each namespace has a limit of its own"),
+    }
+}
