@@ -1,12 +1,17 @@
 //! Flows, frames and translators to measure.
 #![expect(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod floor;
+pub(crate) mod hashed;
+
 use natrig_nat::{Direction, Nat, Profile, Verdict};
 use natrig_wire::{Frame, checksum};
 use std::net::Ipv4Addr;
 
 /// Frames of 64 bytes with frame check sequence.
 pub(crate) const FRAME_LEN: usize = 60;
+/// Frames of ICMP errors that quote a header and eight bytes.
+pub(crate) const ICMP_ERROR_LEN: usize = 14 + 20 + 8 + 28;
 /// Bytes from one slot of the ring to the next.
 pub(crate) const SLOT_LEN: usize = 256;
 /// Frames per burst.
@@ -74,6 +79,44 @@ impl Ring {
         &mut self.bytes[slot * SLOT_LEN..][..SLOT_LEN]
     }
 
+    /// Makes a TCP segment of the UDP packet in a slot.
+    pub(crate) fn make_tcp(&mut self, slot: usize, flags: u8) {
+        let frame = self.slot_mut(slot);
+        frame[23] = 6;
+        frame[46] = 5 << 4;
+        frame[47] = flags;
+        right_header(&mut frame[14..34]);
+    }
+
+    /// Sets the flags of a TCP segment. Its checksum was made up anyway.
+    pub(crate) fn set_tcp_flags(&mut self, slot: usize, flags: u8) {
+        self.slot_mut(slot)[47] = flags;
+    }
+
+    /// Makes a fragment of the UDP packet in a slot: the first one, or one at an offset in bytes.
+    pub(crate) fn make_fragment(&mut self, slot: usize, offset: u8) {
+        let frame = self.slot_mut(slot);
+        frame[18..20].copy_from_slice(&(slot as u16).to_be_bytes());
+        frame[20..22].copy_from_slice(&[0x20, offset / 8]);
+        // Eight bytes of header and sixteen of data.
+        frame[16..18].copy_from_slice(&44u16.to_be_bytes());
+        right_header(&mut frame[14..34]);
+    }
+
+    /// Makes an ICMP error about the packet in a slot, from where it was going to.
+    pub(crate) fn make_icmp_error(&mut self, slot: usize) {
+        let frame = self.slot_mut(slot);
+        frame.copy_within(14..42, 42);
+        let (src, dst) = frame[26..34].split_at_mut(4);
+        src.swap_with_slice(dst);
+        frame[16..18].copy_from_slice(&56u16.to_be_bytes());
+        frame[23] = 1;
+        right_header(&mut frame[14..34]);
+        frame[34..42].copy_from_slice(&[3, 3, 0, 0, 0, 0, 0, 0]);
+        let sum = checksum::finish(checksum::sum(0, &frame[34..ICMP_ERROR_LEN]));
+        frame[36..38].copy_from_slice(&sum.to_be_bytes());
+    }
+
     /// Turns the translated packets in the first slots into their answers.
     pub(crate) fn turn_round(&mut self, slots: usize) {
         for slot in self.bytes.chunks_exact_mut(SLOT_LEN).take(slots) {
@@ -91,6 +134,13 @@ impl Ring {
             std::array::from_fn(|_| Frame::new(slots.next().unwrap_or_default(), FRAME_LEN));
         f(&mut frames)
     }
+}
+
+/// Makes a header's checksum right.
+fn right_header(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let sum = checksum::finish(checksum::sum(0, header));
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Inside end of a flow: each flow is an end of its own, so that it needs a mapping of its own.
