@@ -25,27 +25,45 @@ const NARROW_PORT: &str = "9002";
 type View = Option<Ipv4Addr>;
 
 pub(crate) fn none(place: &Place<'_>) -> Outcome {
-    through(place, "none", None);
+    through(World::up(place, "none", "none"), None, Length::Short);
     Ok(())
 }
 
 pub(crate) fn node(place: &Place<'_>) -> Outcome {
-    through(place, "node", Some(NODE));
+    through(World::up(place, "node", "node"), Some(NODE), Length::Short);
     Ok(())
 }
 
 pub(crate) fn gateway(place: &Place<'_>) -> Outcome {
-    through(place, "gateway", Some(GATEWAY));
+    through(World::up(place, "gateway", "gateway"), Some(GATEWAY), Length::Short);
     Ok(())
 }
 
 pub(crate) fn both(place: &Place<'_>) -> Outcome {
-    through(place, "both", Some(GATEWAY));
+    let length = if place.user.is_second() { Length::Short } else { Length::Gibibyte };
+    through(World::up(place, "both", "both"), Some(GATEWAY), length);
     Ok(())
 }
 
-fn through(place: &Place<'_>, design: &str, view: View) {
-    let world = World::up(place, "clients", design);
+pub(crate) fn both_by_kernel(place: &Place<'_>) -> Outcome {
+    let world = World::up_by_kernel(place, "kernel", "both")?;
+    for namespace in ["node", "gateway"] {
+        let forwards = world.exec(namespace, &["cat", "/proc/sys/net/ipv4/ip_forward"]).succeed();
+        assert_eq!(forwards, "1\n", "it is not the kernel that stands at the {namespace}");
+    }
+    through(world, Some(GATEWAY), Length::Short);
+    Ok(())
+}
+
+/// How much is sent to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Short,
+    /// Takes a debug build some ten seconds.
+    Gibibyte,
+}
+
+fn through(world: World<'_>, view: View, length: Length) {
     let mut servers: Vec<_> = SERVERS.iter().map(|server| world.role("internet", &["servers", server])).collect();
     for server in &mut servers {
         server.says("ready");
@@ -63,19 +81,13 @@ fn through(place: &Place<'_>, design: &str, view: View) {
     assert_eq!(hops, format!("1 {}\n2 {}\n3 answer\n", ROUTERS[0], ROUTERS[1]));
     narrow_path(&world);
 
-    for way in ["Up", "Down"] {
-        let mebibytes = if is_full(place, design, way) { "1024" } else { "128" };
-        print!("  {design}: {}", run(&["transfer", PODS[0], SERVERS[0], way, mebibytes]));
+    let full = env::var_os("NATRIG_FULL").is_some_and(|value| value == "1");
+    let [up, down] = [full || length == Length::Gibibyte, full].map(|long| if long { "1024" } else { "128" });
+    for (way, mebibytes) in [("Up", up), ("Down", down)] {
+        print!("  {}: {}", world.name, run(&["transfer", PODS[0], SERVERS[0], way, mebibytes]));
     }
-
-    let down = place.run(["down", "--name", world.name]);
-    assert_eq!(down.code, Some(0), "{down}");
-}
-
-/// A gibibyte takes a debug build some ten seconds: once it is worth them, and always where it is asked for.
-fn is_full(place: &Place<'_>, design: &str, way: &str) -> bool {
-    let once = design == "both" && way == "Up" && !place.user.is_second();
-    once || env::var_os("NATRIG_FULL").is_some_and(|value| value == "1")
+    drop(servers);
+    world.down();
 }
 
 /// Each line: a pod's own address and port, and what a server saw. Returns how many.

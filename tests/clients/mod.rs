@@ -11,11 +11,12 @@ mod world;
 use crate::support::harness::Users::{Anybody, Each};
 use crate::support::harness::{Case, in_namespaces};
 
-pub(crate) const CASES: [Case; 14] = [
+pub(crate) const CASES: [Case; 15] = [
     in_namespaces("clients::through_design_none", Anybody, designs::none),
     in_namespaces("clients::through_design_node", Anybody, designs::node),
     in_namespaces("clients::through_design_gateway", Anybody, designs::gateway),
     in_namespaces("clients::through_design_both", Each, designs::both),
+    in_namespaces("clients::through_design_both_by_the_kernel", Each, designs::both_by_kernel),
     in_namespaces("clients::curl_python_iperf_and_ping", Each, foreign::programs),
     in_namespaces("clients::down_leaves_nothing", Each, lifecycle::down_leaves_nothing),
     in_namespaces("clients::exec_is_the_program", Anybody, lifecycle::exec_is_the_program),

@@ -6,7 +6,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::run::scenarios;
 use crate::support::eventually;
+use crate::support::harness::Skipped;
 use crate::support::place::Place;
 use crate::support::process::Process;
 
@@ -18,9 +20,21 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
+    /// Of the built-in scenario.
     pub(crate) fn up(place: &'a Place<'a>, name: &'static str, design: &str) -> Self {
         let greeting = place.natrig(["up", "--name", name, "--design", design]).succeed();
         Self { place, name, greeting }
+    }
+
+    /// Skipped where the kernel's NAT cannot be told what to do.
+    pub(crate) fn up_by_kernel(place: &'a Place<'a>, name: &'static str, design: &str) -> Result<Self, Skipped> {
+        place.file("kernel.toml", &scenarios::kernel());
+        let ended = place.run(["up", "kernel.toml", "--name", name, "--design", design]);
+        if ended.code == Some(5) && ended.stderr.contains("nft") {
+            return Err(Skipped("the program nft is missing".to_owned()));
+        }
+        assert_eq!(ended.code, Some(0), "{ended}");
+        Ok(Self { place, name, greeting: ended.stdout })
     }
 
     /// Starts a program in one of its namespaces.
@@ -32,6 +46,12 @@ impl<'a> World<'a> {
     pub(crate) fn role(&self, namespace: &str, words: &[&str]) -> Process {
         let actor = self.place.actor_path();
         self.exec(namespace, &[&[actor.to_str().unwrap(), "--role"], words].concat())
+    }
+
+    /// Takes it down, which must go well.
+    pub(crate) fn down(self) {
+        let down = self.place.run(["down", "--name", self.name]);
+        assert_eq!(down.code, Some(0), "{down}");
     }
 
     /// The holder's process number, from the state file.

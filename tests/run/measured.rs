@@ -6,7 +6,7 @@ use natrig_bench::result::{Invalid, RunResult, Status};
 use natrig_bench::scenario::{Design, Word};
 
 use super::{scenarios, sound};
-use crate::support::harness::Outcome;
+use crate::support::harness::{Outcome, Skipped};
 use crate::support::place::{Place, listing};
 use crate::support::process::Ended;
 
@@ -123,6 +123,21 @@ pub(crate) fn over_xdp(place: &Place<'_>) -> Outcome {
         nothing_is_lost(&result);
         assert_eq!(result.environment.link.kind, link);
     }
+    Ok(())
+}
+
+pub(crate) fn kernel(place: &Place<'_>) -> Outcome {
+    place.file("kernel.toml", &scenarios::kernel());
+    let ended = place.run(["run", "kernel.toml", "--link", "packet", "--json", "--out", "out"]);
+    if ended.code == Some(5) && ended.stderr.contains("nft") {
+        assert_eq!(place.listing(), ["kernel.toml"], "something was created");
+        return Err(Skipped("the program nft is missing".to_owned()));
+    }
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let result = checked(&ended, &place.join("out"));
+    nothing_is_lost(&result);
+    assert_eq!(result.scenario.lineups().len(), 2);
+    assert_eq!((result.costs.len(), result.comparisons.len()), (2, 4));
     Ok(())
 }
 

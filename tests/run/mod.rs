@@ -11,17 +11,19 @@ mod stopped;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 23] = [
+pub(crate) const CASES: [Case; 25] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
     in_namespaces("run::a_search_that_overloads_loses_track_of_nothing", Each, measured::overload),
     in_namespaces("run::xdp_links", Each, measured::over_xdp),
+    in_namespaces("run::the_kernels_nat_beside_ours", Each, measured::kernel),
     in_namespaces("run::pnet_links", Anybody, measured::over_pnet),
     in_namespaces("run::the_built_in_scenario", Each, measured::built_in),
     in_namespaces("run::two_at_once", Each, measured::two_at_once),
     case("run::no_valid_trial_is_no_result", Anybody, measured::no_valid_trial),
     case("run::a_reader_finds_a_whole_file_at_any_moment", Anybody, stopped::file_is_always_whole),
+    case("run::a_result_that_cannot_be_kept_is_a_failure", Anybody, stopped::nowhere_to_keep_it),
     in_namespaces("run::interrupted_it_keeps_what_it_has", Each, stopped::interrupted),
     in_namespaces("run::killed_it_loses_no_finished_trial", Each, stopped::killed),
     in_namespaces("run::killed_it_leaves_nothing_behind", Ordinary, killed::leaves_nothing),

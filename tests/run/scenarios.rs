@@ -14,6 +14,11 @@ pub(crate) fn sizes() -> String {
     fixed(1).replace("frame_size = 64", "frame_size = [64, 1518, \"imix\"]")
 }
 
+/// The kernel's NAT beside ours.
+pub(crate) fn kernel() -> String {
+    fixed(1).replace("[traffic]", "engines = [\"nftables\", \"userspace\"]\n[traffic]")
+}
+
 /// Rates up to more than any machine carries, through small rings.
 pub(crate) fn search() -> String {
     format!(

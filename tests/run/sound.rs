@@ -35,15 +35,15 @@ pub(crate) fn written(directory: &Path) -> RunResult {
 /// All that a run was asked for is there.
 pub(crate) fn complete(result: &RunResult, directory: &Path) {
     let scenario = &result.scenario;
-    let checked: Vec<Design> = result.tcp_checks.iter().map(|check| check.design).collect();
-    assert_eq!(checked, scenario.designs);
-    let cell = |trial: &Trial| (trial.round, trial.design, trial.frame_size.to_string());
+    let checked: HashSet<_> = result.tcp_checks.iter().map(|check| (check.design, check.engines.to_string())).collect();
+    assert_eq!(checked.len(), scenario.designs.len() * scenario.lineups().len(), "{checked:?}");
+    let cell = |trial: &Trial| (trial.round, trial.design, trial.engines.to_string(), trial.frame_size.to_string());
     let cells: HashSet<_> = result.trials.iter().map(cell).collect();
-    let expected = scenario.measure.rounds as usize * scenario.designs.len() * scenario.traffic.frame_sizes.len();
-    assert_eq!(cells.len(), expected, "{cells:?}");
+    let summaries = scenario.designs.len() * scenario.lineups().len() * scenario.traffic.frame_sizes.len();
+    assert_eq!(cells.len(), scenario.measure.rounds as usize * summaries, "{cells:?}");
     let numbers: Vec<u32> = result.trials.iter().map(|trial| trial.number).collect();
     assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>());
-    assert_eq!(result.designs.len(), scenario.designs.len() * scenario.traffic.frame_sizes.len());
+    assert_eq!(result.designs.len(), summaries);
     let summary = fs::read_to_string(directory.join("summary.md")).unwrap();
     assert!(summary.contains(&scenario.title), "{summary}");
     for design in &scenario.designs {

@@ -42,6 +42,22 @@ pub(crate) fn file_is_always_whole(place: &Place<'_>) -> Outcome {
     Ok(())
 }
 
+pub(crate) fn nowhere_to_keep_it(place: &Place<'_>) -> Outcome {
+    place.file("tiny.toml", &scenarios::fixed(1));
+    let out = place.join("out");
+    let run = place.natrig(["run", "tiny.toml", "--link", "memory", "--json", "--out", "out"]);
+    eventually("it measures", || trials_in(&out.join("result.json")) > 0);
+    // Somebody tidies up.
+    fs::rename(&out, place.join("elsewhere")).unwrap();
+    let ended = run.finish();
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.stderr.contains("warning: ") && ended.stderr.contains("out"), "{ended}");
+    // All was measured nevertheless, and is told.
+    assert_eq!(sound::result(&ended.stdout).status, Status::Complete);
+    assert!(trials_in(&place.join("elsewhere").join("result.json")) > 0);
+    Ok(())
+}
+
 pub(crate) fn interrupted(place: &Place<'_>) -> Outcome {
     place.file("long.toml", &scenarios::fixed(100));
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
