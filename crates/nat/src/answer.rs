@@ -9,6 +9,8 @@ use natrig_wire::{Frame, checksum, icmpv4};
 const ERROR_MAX: usize = 576;
 const ERROR_HEADERS: usize = 28;
 const TTL: u8 = 64;
+/// The precedence of ICMP errors (RFC 1812 §4.3.2.5).
+const INTERNETWORK_CONTROL: u8 = 6 << 5;
 
 /// An ICMP error.
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +148,9 @@ fn write_ipv4(frame: &mut [u8], total_len: usize, protocol: u8, src: u32, dst: u
     let ip = &mut frame[L3..L3 + 20];
     ip.fill(0);
     ip[0] = 0x45;
+    if protocol == ICMP {
+        ip[1] = INTERNETWORK_CONTROL;
+    }
     put_u16(ip, 2, total_len as u16);
     // RFC 6864: with "don't fragment" the identification means nothing.
     put_u16(ip, 6, 0x4000);
