@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use super::process::{Ended, Process};
@@ -42,12 +42,9 @@ impl User {
         self == Self::Nobody
     }
 
-    /// User and group number, as the programs see it.
-    pub(crate) fn ids(self) -> (u32, u32) {
-        match self {
-            Self::Root | Self::Self_ => (geteuid().as_raw(), getegid().as_raw()),
-            Self::Nobody => (NOBODY, NOBODY),
-        }
+    /// User and group number, if they are not those of this process.
+    fn other_ids(self) -> Option<(u32, u32)> {
+        self.is_second().then_some((NOBODY, NOBODY))
     }
 }
 
@@ -93,7 +90,9 @@ impl Programs {
         let place = Place::new(self, user);
         place.file("probe.toml", &scenarios::fixed(1));
         let ended = place.run(["run", "probe.toml", "--design", "none", "--link", "packet"]);
-        (ended.code == Some(5)).then(|| ended.stderr.lines().next().unwrap_or_default().to_owned())
+        let said = ended.stderr.lines().next().unwrap_or_default();
+        let (_, why) = said.split_once("refuses: ").unwrap_or(("", said));
+        (ended.code == Some(5)).then(|| why.to_owned())
     }
 }
 
@@ -140,8 +139,9 @@ impl<'a> Place<'a> {
     }
 
     fn give(&self, path: &Path) {
-        let (uid, gid) = self.user.ids();
-        chown(path, Some(uid), Some(gid)).unwrap();
+        if let Some((uid, gid)) = self.user.other_ids() {
+            chown(path, Some(uid), Some(gid)).unwrap();
+        }
     }
 
     /// Names of what lies in the place, sorted.
@@ -188,8 +188,7 @@ impl<'a> Place<'a> {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env("NATRIG_STATE_DIR", self.state()).env("HOME", self.path());
         command.env_remove("XDG_RUNTIME_DIR").stdin(Stdio::null());
-        if self.user.is_second() {
-            let (uid, gid) = self.user.ids();
+        if let Some((uid, gid)) = self.user.other_ids() {
             command.uid(uid).gid(gid);
         }
         command
