@@ -64,23 +64,25 @@ impl Nat {
         }
         let clocks = Clocks { now: self.now, clock: self.clock, refresh: self.refresh[usize::from(!OUT)] };
         let renews = OUT && self.idents.is_some();
-        let mut translated = 0;
+        let mut others = 0;
         for at in 0..count {
             if hashes[at] != 0
                 && let Some(session) = self.table.slab.entries.get_mut(found[at] as usize)
                 && established::<OUT>(session, frames[at].bytes_mut(), &clocks)
             {
-                translated += 1;
                 if renews {
                     self.renew_ident_of(frames[at].bytes_mut());
                 }
-            } else if matches!(verdicts[at], Verdict::Forward) {
+                continue;
+            }
+            others += 1;
+            if matches!(verdicts[at], Verdict::Forward) {
                 verdicts[at] = self.unsettled::<OUT>(hashes[at], found[at], &mut frames[at], &clocks);
             }
         }
         self.table.flush();
         let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
-        *counter += translated;
+        *counter += (count - others) as u64;
     }
 
     /// The candidate was none: another entry with the same tag, or one that the home bucket had no room for, may still be the session;

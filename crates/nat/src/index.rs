@@ -50,13 +50,11 @@ impl Bucket {
         }
     }
 
-    /// Puts an entry into the first free slot, which is one without tag; false if there is none.
+    /// Puts an entry into the first free slot; false if there is none. The tag of a free slot is zero, as may be that of others.
     #[inline(always)]
     fn insert(&mut self, tag: u8, packed: u32) -> bool {
-        let free = self.matches(0);
-        let slot = free.first();
-        let Some(place) = self.slots.get_mut(slot) else { return false };
-        *place = packed;
+        let Some(slot) = self.slots.iter().position(|slot| *slot == NONE) else { return false };
+        self.slots[slot] = packed;
         if slot < 8 {
             self.tags_low |= u64::from(tag) << (slot * 8);
         } else {
@@ -104,9 +102,9 @@ impl Matches {
 }
 
 #[inline(always)]
-fn tag_of(hash: u64) -> u8 {
-    // The low byte: the bucket comes from the high half. Zero means "empty".
-    (hash as u8).max(1)
+const fn tag_of(hash: u64) -> u8 {
+    // The low byte: the bucket comes from the high half.
+    hash as u8
 }
 
 /// The index. It never grows: it is made for a capacity, and holds at least as many.

@@ -43,7 +43,7 @@ impl Head {
     pub(crate) fn read(frame: &[u8]) -> Option<Self> {
         let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
         // EtherType, version and header length; the fragment word without "don't fragment".
-        let is_plain = word(bytes, 12) & word(&[0xff, 0xff, 0xff, 0], 0) == word(&[8, 0, 0x45, 0], 0);
+        let is_plain = get(bytes, 12) == u16::from_ne_bytes([8, 0]) && bytes[L3] == 0x45;
         let is_whole = get(bytes, L3 + 6) & u16::from_ne_bytes([0x3f, 0xff]) == 0;
         let total_len = usize::from(u16_at(bytes, L3 + 2));
         let ordinary = is_plain && is_whole && bytes[TTL] > 1 && total_len + L3 <= frame.len();

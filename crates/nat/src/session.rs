@@ -50,7 +50,7 @@ pub(crate) struct Session {
     pub(crate) out_ports: Ports,
     /// Remote port, outside port.
     pub(crate) in_ports: Ports,
-    /// What outbound translation of the address changes in a checksum, in memory order; inbound it is the complement.
+    /// What outbound translation of the address changes in a checksum, in memory order; inbound it is the complement. The TTL is not in it.
     pub(crate) addr_delta: u16,
     /// The same of address and port together.
     pub(crate) l4_delta: u16,

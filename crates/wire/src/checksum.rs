@@ -138,10 +138,8 @@ impl Delta {
         if checksum == 0 {
             return 0;
         }
-        match self.apply(checksum) {
-            0 => 0xffff,
-            value => value,
-        }
+        // HC + m + ~m' is the same sum, and all ones where equation 3 gives zero (RFC 1624 §3): just what RFC 768 asks for.
+        add(checksum, !self.0)
     }
 }
 
@@ -176,6 +174,21 @@ mod tests {
         assert_eq!(delta.reversed().apply(there), 0x1234);
         let other = Delta::new().u16(1, 0xfffe);
         assert_eq!(delta.apply_with(other, 0x1234), other.apply(there));
+    }
+
+    #[test]
+    fn udp_follows_equation_3_but_for_its_zero() {
+        for checksum in (0..=u16::MAX).step_by(7).chain([0xdd2f, 0xffff]) {
+            for delta in [0u16, 1, 0x22d0, 0x8000, 0xfffe, 0xffff] {
+                let delta = Delta::from_bits(delta);
+                let expected = match (checksum, delta.apply(checksum)) {
+                    (0, _) => 0,
+                    (_, 0) => 0xffff,
+                    (_, value) => value,
+                };
+                assert_eq!(delta.apply_udp(checksum), expected, "{checksum:#x} {delta:?}");
+            }
+        }
     }
 
     fn slow_sum(data: &[u8]) -> u16 {
