@@ -58,8 +58,8 @@ pub enum Step {
         /// Which.
         offloads: Vec<Offload>,
     },
-    /// Has the interface hand arriving frames over in bunches, as a network card does: a veth does so with generic receive offload
-    /// on, and without it takes nothing that an XDP program sends there.
+    /// Has the interface take what an XDP program sends there, and hand it over in bunches as a network card does: a veth does so with
+    /// generic receive offload on.
     Napi {
         /// The interface.
         at: At,
