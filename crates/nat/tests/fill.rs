@@ -6,7 +6,7 @@
 mod kit;
 
 use kit::*;
-use natrig_nat::{Direction, Nat, Verdict};
+use natrig_nat::{Direction, Verdict};
 use natrig_wire::Frame;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;

@@ -188,7 +188,7 @@ fn a_closed_connection_gives_way_in_the_last_attempts_of_a_window() {
         rig.in_ok(&tcp(at(SERVER), from, FIN | ACK));
         rig.out_ok(&tcp_seq(at(POD), at(SERVER), ACK, 1101, &[]));
         assert_eq!(state(&rig), "time-wait");
-        let verdict = rig.out(&tcp_seq(at("10.0.0.2:77"), at(SERVER), SYN, isn, &[])).0;
+        let verdict = rig.out(&tcp_seq(at("10.0.0.2:7777"), at(SERVER), SYN, isn, &[])).0;
         (verdict, rig.nat.counters().evicted)
     };
     assert_eq!(run(32, 1102), (Verdict::Forward, 1));
