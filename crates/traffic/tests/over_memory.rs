@@ -1,9 +1,9 @@
 //! Generator and reflector joined by links in memory, with and without faults in between.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use natrig_link::Link;
 use natrig_link::memory::{MemoryLink, pair};
@@ -16,11 +16,13 @@ use natrig_wire::MacAddr;
 const POD: Endpoint = Endpoint { mac: MacAddr([2, 0, 0, 0, 0, 1]), peer: MacAddr([2, 0, 0, 0, 0, 2]) };
 const SERVER: Endpoint = Endpoint { mac: POD.peer, peer: POD.mac };
 
-/// Time stands still but for what a test adds.
-static NOW_NS: AtomicU64 = AtomicU64::new(1_000_000);
+thread_local! {
+    /// Time stands still but for what a test adds; each test has a thread, and so a clock, of its own.
+    static NOW_NS: Cell<u64> = const { Cell::new(1_000_000) };
+}
 
 fn clock() -> u64 {
-    NOW_NS.fetch_add(100, Ordering::Relaxed)
+    NOW_NS.replace(NOW_NS.get() + 100)
 }
 
 fn flows(count: u32) -> Arc<FlowSet> {
