@@ -2,7 +2,7 @@
 //! occupancy, the longest pause of expiry, memory per mapping.
 //!
 //! `cargo bench -p natrig-nat --bench speed` takes a few minutes and up to 2 GiB; without `--bench` (`cargo test --benches`) it only shows
-//! that everything runs. `--largest N` leaves tables of more than N mappings out, `--only established` (`creation`, `expiry`) the rest.
+//! that everything runs. `--largest N` leaves tables of more than N mappings out, `--only established` (`creation`, `hostile`, `expiry`) the rest.
 
 mod support;
 
@@ -86,6 +86,10 @@ fn main() {
     if plan.wants("creation") {
         println!("\nnew mappings, ns per mapping, by occupancy of the ports");
         creation(&plan);
+    }
+    if plan.wants("hostile") {
+        println!("\nestablished path between bursts of hostile packets, ns per packet, and of the quiet");
+        hostile(&plan);
     }
     if plan.wants("expiry") {
         println!("\nexpiry of {} mappings under traffic", plan.expiring);
@@ -204,6 +208,77 @@ fn creation(plan: &Plan) {
     assert_eq!(nat.counters().dropped_total(), 0);
 }
 
+/// Established flows of many sources while one source, or a stranger, sends as many hostile packets as they send.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn hostile(plan: &Plan) {
+    let flows = 60_000.min(plan.bursts * BURST);
+    let attacks: [(&str, Direction, Attack); 5] = [
+        ("nothing", Direction::Outbound, |_, _, _| ()),
+        ("half-open flows", Direction::Outbound, |ring, slot, n| {
+            // All from one host, each to another end.
+            ring.write(1, slot, 0);
+            ring.redirect(BURST + slot, 0x0aff_0001, 0x0800_0000 + n as u32);
+        }),
+        ("keys alike in most bits", Direction::Outbound, |ring, slot, n| {
+            ring.write(1, slot, 0);
+            ring.redirect(BURST + slot, 0x0aff_0001, ((n as u32) << 20).wrapping_add(0x0800_0000));
+        }),
+        ("fragments without a first one", Direction::Inbound, |ring, slot, n| {
+            ring.write(1, slot, n);
+            ring.redirect(BURST + slot, 0xcb00_7105, 0xc612_0000);
+            ring.make_fragment(BURST + slot, 24);
+        }),
+        ("icmp errors about nothing", Direction::Inbound, |ring, slot, n| {
+            ring.write(1, slot, n);
+            ring.redirect(BURST + slot, 0xc612_0000, 0xcb00_7105);
+            ring.make_icmp_error(BURST + slot);
+        }),
+    ];
+    let mut quiet = 0.0;
+    for (name, dir, attack) in attacks {
+        let mut nat = translator("rfc4787", 2 * flows, addresses_for(2 * flows));
+        let mut ring = Ring::new();
+        fill(&mut nat, &mut ring, 0, flows, 1);
+        answer_all(&mut nat, &mut ring, flows);
+        let mut numbers = Numbers(3);
+        let mut best = f64::MAX;
+        for _ in 0..plan.rounds {
+            let mut samples = Vec::new();
+            for burst in 0..plan.bursts {
+                for slot in 0..BURST {
+                    ring.write(0, slot, numbers.below(flows));
+                    attack(&mut ring, slot, burst * BURST + slot);
+                }
+                let hostile_len = if name.starts_with("icmp") { support::ICMP_ERROR_LEN } else { support::FRAME_LEN };
+                ring.with_frames(1, |frames| {
+                    for frame in frames.iter_mut() {
+                        frame.resize(hostile_len);
+                    }
+                    nat.translate_burst(dir, frames, &mut [Verdict::Forward; BURST], 2);
+                });
+                samples.push(ring.with_frames(0, |frames| {
+                    let start = Instant::now();
+                    let mut verdicts = [Verdict::Forward; BURST];
+                    nat.translate_burst(Direction::Outbound, frames, &mut verdicts, 2);
+                    let took = start.elapsed();
+                    assert!(
+                        verdicts.iter().all(|verdict| *verdict == Verdict::Forward),
+                        "an established flow was lost"
+                    );
+                    took.as_nanos() as f64 / BURST as f64
+                }));
+            }
+            best = best.min(median(&mut samples));
+        }
+        if quiet == 0.0 {
+            quiet = best;
+        }
+        println!("{name:>32} {best:>8.2} {:>6.2}", best / quiet);
+    }
+}
+
+type Attack = fn(&mut Ring, usize, usize);
+
 /// All mappings of a table run out at once while one flow talks.
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn expiry(plan: &Plan) {
@@ -227,14 +302,16 @@ fn expiry(plan: &Plan) {
         longest = longest.max(took.as_nanos());
         pauses.push(took.as_nanos() as f64);
     }
-    let typical = median(&mut pauses);
-    let p999 = pauses[pauses.len() * 999 / 1000];
+    median(&mut pauses);
+    let at = |share: f64| pauses[((pauses.len() - 1) as f64 * share) as usize] / 1e3;
+    let beyond = pauses.iter().filter(|pause| **pause > 50_000.0).count();
     println!(
-        "{} bursts of {BURST} in {:.0} ms; a burst took {:.1} us (median), {:.1} us (p99.9), {:.1} us (longest)",
+        "{} bursts of {BURST} in {:.0} ms; a burst took us: {:.1} (median), {:.1} (p99), {:.1} (p99.9), {:.1} (longest); {beyond} above 50 us",
         pauses.len(),
         start.elapsed().as_secs_f64() * 1e3,
-        typical / 1e3,
-        p999 / 1e3,
+        at(0.5),
+        at(0.99),
+        at(0.999),
         longest as f64 / 1e3
     );
 }

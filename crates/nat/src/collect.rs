@@ -8,8 +8,9 @@ use crate::tcp::State;
 use crate::time::{tick_of, ticks};
 use crate::wheel::before;
 
-/// Sessions that one burst may visit for the sake of timers.
-const STEPS_PER_BURST: u32 = 64;
+/// Sessions that one burst may visit for the sake of timers: so many, and as many more as were made in the burst before. A visit that
+/// ends a session takes about half a microsecond in a large table; all of them together stay well below 50 µs.
+const STEPS_PER_BURST: u32 = 32;
 /// Sessions visited before a new mapping is refused while timers lag behind.
 const STEPS_BEFORE_REFUSAL: u32 = 4096;
 
@@ -23,6 +24,7 @@ pub(crate) struct Collector {
     ended_at_start: u64,
     wanted: bool,
     started: bool,
+    created_before: u64,
 }
 
 impl Collector {
@@ -35,6 +37,7 @@ impl Collector {
             ended_at_start: 0,
             wanted: false,
             started: false,
+            created_before: 0,
         }
     }
 }
@@ -62,8 +65,10 @@ impl Nat {
             self.run_collector();
         }
         if !self.table.wheel.is_caught_up(self.clock.wrapping_add(1)) {
-            self.collect(STEPS_PER_BURST);
+            let made = self.counters.created - self.collector.created_before;
+            self.collect(STEPS_PER_BURST + made.min(u64::from(STEPS_PER_BURST)) as u32);
         }
+        self.collector.created_before = self.counters.created;
     }
 
     /// Begins a run of the collector when it is time, or when it was asked for.

@@ -146,10 +146,10 @@ impl Index {
         entry | self.hash_bits(hash)
     }
 
-    /// The bits of the hash that a slot has room for. Those of the tag are not among them but at the very end.
+    /// The bits of the hash that a slot has room for: the upper ones of the lower half. The tag is the lowest ones of that.
     #[inline(always)]
-    fn hash_bits(&self, hash: u64) -> u32 {
-        (hash as u32).rotate_right(8) & !self.number_mask
+    const fn hash_bits(&self, hash: u64) -> u32 {
+        hash as u32 & !self.number_mask
     }
 
     /// Asks for a bucket's cache line.
@@ -163,11 +163,17 @@ impl Index {
     #[inline(always)]
     pub(crate) fn candidate(&self, home: usize, hash: u64) -> u32 {
         let bucket = &self.buckets[home];
-        match bucket.slots.get(bucket.matches(tag_of(hash)).first()) {
-            Some(packed) if packed & !self.number_mask == self.hash_bits(hash) => packed & self.number_mask,
-            None if bucket.overflow == 0 => NONE,
-            _ => self.candidate_beyond(home, hash),
+        let matches = bucket.matches(tag_of(hash));
+        if let Some(packed) = bucket.slots.get(matches.first()) {
+            // With the right bits of the hash taken away, only the number is left.
+            let number = packed ^ self.hash_bits(hash);
+            if number <= self.number_mask {
+                return number;
+            }
+        } else if bucket.overflow == 0 {
+            return NONE;
         }
+        self.candidate_beyond(home, hash)
     }
 
     #[inline(never)]

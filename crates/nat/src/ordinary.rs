@@ -42,18 +42,24 @@ impl Head {
     #[inline(always)]
     pub(crate) fn read(frame: &[u8]) -> Option<Self> {
         let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
-        // EtherType, version and header length; the fragment word without "don't fragment".
+        // EtherType, version and header length; the fragment word without "don't fragment"; a TTL above one has a bit above the lowest.
         let is_plain = get(bytes, 12) == u16::from_ne_bytes([8, 0]) && bytes[L3] == 0x45;
-        let is_whole = get(bytes, L3 + 6) & u16::from_ne_bytes([0x3f, 0xff]) == 0;
+        let middle = word(bytes, L3 + 6);
+        let is_whole = middle & word(&[0x3f, 0xff, 0, 0], 0) == 0;
+        let lives = middle & word(&[0, 0, 0xfe, 0], 0) != 0;
         let total_len = usize::from(u16_at(bytes, L3 + 2));
-        let ordinary = is_plain && is_whole && bytes[TTL] > 1 && total_len + L3 <= frame.len();
+        let ordinary = is_plain && is_whole && lives && total_len + L3 <= frame.len();
         if !ordinary || !header_sum_is_right(bytes) {
             return None;
         }
         let head = Self::again(frame)?;
+        // The length of the datagram, or of TCP's header, is within the packet.
         let whole = match head.protocol {
-            UDP => total_len >= 28,
-            TCP => total_len >= 40 && frame.len() >= TCP_HEADERS,
+            UDP => total_len >= 28 && usize::from(u16_at(bytes, L4 + 4)) + 20 == total_len,
+            TCP => {
+                frame.len() >= TCP_HEADERS
+                    && (20..=total_len.saturating_sub(20)).contains(&(usize::from(frame[L4 + 12] >> 4) * 4))
+            }
             _ => false,
         };
         whole.then_some(head)
@@ -170,6 +176,11 @@ mod tests {
             frame[at] = value;
             right(&mut frame);
             assert!(Head::read(&frame).is_none(), "byte {at} = {value}");
+        }
+        for len in [0, 7, 11, 13] {
+            let mut frame = dns();
+            frame[39] = len;
+            assert!(Head::read(&frame).is_none(), "UDP length {len}");
         }
         let mut frame = dns();
         frame[24] ^= 1;

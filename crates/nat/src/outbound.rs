@@ -34,6 +34,12 @@ impl Flow {
         let (protocol, ports) = (packet.protocol, ports_at(l4, 0));
         let addrs = Addrs::new(packet.src, packet.dst);
         let mut flow = Self { protocol, addrs, ports, tcp_flags: 0, seq: 0, seq_end: 0 };
+        if protocol == UDP {
+            let len = usize::from(u16_at(l4, 4));
+            if len < 8 || len > packet.l4_len() && !packet.is_fragment() {
+                return Err(DropReason::Malformed);
+            }
+        }
         if protocol == TCP {
             flow.tcp_flags = l4[13];
             let header_len = usize::from(l4[12] >> 4) * 4;
@@ -76,7 +82,7 @@ impl Nat {
         }
         match self.decide(packet.src, packet.dst) {
             Decision::Pass(_) => Ok(self.pass(frame)),
-            Decision::Drop(_) => Err(DropReason::Policy),
+            Decision::Drop(rule) => Err(forbidden_by(rule)),
             Decision::Translate(_) | Decision::TranslateTo(..) => self.fragment(Direction::Outbound, frame, packet),
         }
     }
@@ -107,7 +113,7 @@ impl Nat {
         if !translated {
             return match self.decide(packet.src, packet.dst) {
                 Decision::Pass(_) => Ok(self.pass(frame)),
-                Decision::Drop(_) => Err(DropReason::Policy),
+                Decision::Drop(rule) => Err(forbidden_by(rule)),
                 Decision::Translate(_) | Decision::TranslateTo(..) => Err(DropReason::IcmpType),
             };
         }
@@ -118,7 +124,7 @@ impl Nat {
     fn outbound_untranslatable(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
         match self.decide(packet.src, packet.dst) {
             Decision::Pass(_) => Ok(self.pass(frame)),
-            Decision::Drop(_) => Err(DropReason::Policy),
+            Decision::Drop(rule) => Err(forbidden_by(rule)),
             Decision::Translate(_) | Decision::TranslateTo(..) => Err(DropReason::Protocol),
         }
     }
@@ -155,7 +161,7 @@ impl Nat {
     ) -> Result<Verdict, DropReason> {
         let own_address = match self.decide(packet.src, packet.dst) {
             Decision::Pass(_) => return Ok(self.pass(frame)),
-            Decision::Drop(_) => return Err(DropReason::Policy),
+            Decision::Drop(rule) => return Err(forbidden_by(rule)),
             Decision::Translate(_) => None,
             Decision::TranslateTo(addr, _) => Some(addr),
         };
@@ -202,7 +208,12 @@ impl Nat {
             Some(index) if flow.tcp_flags & bits::RST != 0 => {
                 let outside = self.table.slab.at(index).outside();
                 let new = (Addrs::new(outside.0, packet.dst), Ports::new(outside.1, flow.destination().1));
-                Rewrite::between((flow.addrs, flow.ports), new).apply(frame.bytes_mut(), packet);
+                let there = Rewrite::between((flow.addrs, flow.ports), new);
+                if self.address_number(packet.dst).is_some() {
+                    let turned = self.hairpin(frame, packet, flow, &there, None);
+                    return Some(turned.unwrap_or_else(|reason| self.drop(reason)));
+                }
+                there.apply(frame.bytes_mut(), packet);
                 self.renew_ident(frame.bytes_mut(), packet);
                 decrement_ttl(frame.bytes_mut());
                 self.counters.translated_out += 1;
@@ -230,7 +241,7 @@ impl Nat {
     ) -> Result<Verdict, DropReason> {
         let session = *self.table.slab.at(index);
         if session.has(flag::HAIRPIN) {
-            return self.hairpin(frame, packet, flow, index);
+            return self.hairpin(frame, packet, flow, &Rewrite::of(&session, true), Some(index));
         }
         self.follow(index, Direction::Outbound, flow);
         if flow.is_syn() && self.held.has_syns() {
@@ -256,13 +267,14 @@ impl Nat {
         frame: &mut Frame<'_>,
         packet: &Packet,
         flow: &Flow,
-        index: u32,
+        there: &Rewrite,
+        index: Option<u32>,
     ) -> Result<Verdict, DropReason> {
-        let session = *self.table.slab.at(index);
-        let there = Rewrite::of(&session, true);
         let inbound = Flow { addrs: there.addrs, ports: there.ports, ..*flow };
         let back = self.find_inbound_rewrite(&inbound)?;
-        self.follow(index, Direction::Outbound, flow);
+        if let Some(index) = index {
+            self.follow(index, Direction::Outbound, flow);
+        }
         self.follow_inbound(&back, &inbound);
         there.apply(frame.bytes_mut(), packet);
         back.rewrite.apply(frame.bytes_mut(), packet);
@@ -313,4 +325,9 @@ impl Nat {
         let behaviour = &self.config.behaviour;
         [&behaviour.udp, &behaviour.tcp, &behaviour.icmp][slot_of(protocol)]
     }
+}
+
+/// The reason that goes with a rule that drops.
+const fn forbidden_by(rule: Rule) -> DropReason {
+    if matches!(rule, Rule::SourceCheck) { DropReason::SourceCheck } else { DropReason::Policy }
 }

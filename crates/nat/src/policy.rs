@@ -4,6 +4,7 @@
 //! it with fewer rules filled in. Policy is asked once per new flow: packets of a known flow are translated as it was.
 
 use crate::cidr::Cidr;
+use crate::routing::NodeRouting;
 use core::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,12 @@ pub struct EgressRule {
 pub struct Policy {
     /// Interfaces on which packets are translated; empty: all.
     pub interfaces: Vec<InterfaceSelector>,
-    /// Name of the interface that outbound packets leave by.
+    /// Name of the interface that outbound packets leave by, where `routing` does not say.
     pub egress_interface: String,
+    /// The node's interfaces, if packets leave by different ones.
+    pub routing: Option<NodeRouting>,
+    /// Sources that the network lets in, if it checks them (a gateway's view of the VPC's source check); empty: all.
+    pub allowed_sources: Vec<Cidr>,
     /// Egress gateway rules, the first that matches wins.
     pub egress_gateway: Vec<EgressRule>,
     /// Destinations that are routed natively, such as the VPC's CIDRs.
@@ -64,6 +69,8 @@ pub struct Policy {
 /// Which rule decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
+    /// The network knows no such source.
+    SourceCheck,
     /// The egress interface is not selected.
     Interface,
     /// Source is an outside address: traffic of the host itself.
@@ -90,6 +97,7 @@ impl Rule {
     /// The rule's name, in snake case.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::SourceCheck => "source_check",
             Self::Interface => "interface",
             Self::HostTraffic => "host_traffic",
             Self::EgressGateway => "egress_gateway",
@@ -140,9 +148,11 @@ impl Policy {
     /// Decides about a new flow from inside. `from_host`: its source is an outside address. `link_local`: the profile translates to
     /// link-local destinations.
     pub fn decide(&self, src: Ipv4Addr, dst: Ipv4Addr, from_host: bool, link_local: bool) -> Decision {
-        if !self.interfaces.is_empty()
-            && !self.interfaces.iter().any(|selector| selector.matches(&self.egress_interface))
-        {
+        if !self.allowed_sources.is_empty() && !any(&self.allowed_sources, src) {
+            return Decision::Drop(Rule::SourceCheck);
+        }
+        let egress = self.routing.as_ref().map_or(self.egress_interface.as_str(), |routing| routing.egress(src, dst));
+        if !self.interfaces.is_empty() && !self.interfaces.iter().any(|selector| selector.matches(egress)) {
             return Decision::Pass(Rule::Interface);
         }
         if from_host {
@@ -209,6 +219,8 @@ mod tests {
         let mut policy = Policy {
             interfaces: vec![InterfaceSelector("ens5".into())],
             egress_interface: "eth0".into(),
+            routing: None,
+            allowed_sources: cidrs(&["10.0.9.0/24"]),
             egress_gateway: vec![EgressRule {
                 sources: cidrs(&["10.0.1.0/24"]),
                 destinations: cidrs(&["10.0.0.0/8"]),
@@ -223,6 +235,8 @@ mod tests {
             endpoints: cidrs(&["10.0.2.0/24"]),
         };
         let decide = |policy: &Policy| policy.decide(POD, PEER, false, true);
+        assert_eq!(decide(&policy), Decision::Drop(Rule::SourceCheck));
+        policy.allowed_sources = cidrs(&["10.0.0.0/8"]);
         assert_eq!(decide(&policy), Decision::Pass(Rule::Interface));
         policy.egress_interface = "ens5".into();
         assert_eq!(policy.decide(NODE, PEER, true, true), Decision::TranslateTo(NODE, Rule::HostTraffic));

@@ -88,16 +88,18 @@ impl Nat {
         verdict
     }
 
+    /// True if there is room for the pieces of a packet that is too long for the next link. One between inside hosts does not go there.
+    pub(crate) fn may_split(&self, dir: Direction, packet: &Packet, mtu: usize) -> bool {
+        let turns_round = dir == Direction::Outbound && self.address_number(packet.dst).is_some();
+        turns_round || self.held.has_room(pieces_of(packet, mtu).1 as u32 - 1)
+    }
+
     /// Cuts a translated packet that is too long for the next link (RFC 791 §3.2, RFC 4787 REQ-13A). The first piece stays in the frame,
     /// the others follow by `release`.
     pub(crate) fn split(&mut self, dir: Direction, frame: &mut Frame<'_>, mtu: usize) -> Verdict {
         let Ok(packet) = Packet::read(frame.bytes()) else { return self.drop(DropReason::Malformed) };
         let header_len = packet.l4 - L3;
-        let piece_len = (mtu - header_len) & !7;
-        let pieces = packet.l4_len().div_ceil(piece_len);
-        if !self.held.has_room(pieces as u32 - 1) {
-            return self.drop(DropReason::FragmentNoRoom);
-        }
+        let (piece_len, pieces) = pieces_of(&packet, mtu);
         let mut header: ArrayVec<u8, { L3 + 60 }> = frame.bytes()[..packet.l4].iter().copied().collect();
         keep_copied_options(&mut header[L3..]);
         let payload = &frame.bytes()[packet.l4..packet.end()];
@@ -116,6 +118,12 @@ impl Nat {
         write_piece(&mut frame.bytes_mut()[L3..], header_len, usize::from(packet.fragment_offset), true);
         Verdict::Forward
     }
+}
+
+/// Payload of a piece of a packet that is cut for this MTU, and how many pieces there are.
+const fn pieces_of(packet: &Packet, mtu: usize) -> (usize, usize) {
+    let piece_len = (mtu - (packet.l4 - L3)) & !7;
+    (piece_len, packet.l4_len().div_ceil(piece_len))
 }
 
 /// Total length, offset and checksum of a piece.

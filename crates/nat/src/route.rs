@@ -15,7 +15,9 @@ impl Nat {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
         };
-        if is_bad_source(packet.src) || is_bad_destination(packet.dst) {
+        // Nobody outside has an address of ours.
+        let forged = dir == Direction::Inbound && self.address_number(packet.src).is_some();
+        if is_bad_source(packet.src) || is_bad_destination(packet.dst) || forged {
             return self.drop(DropReason::Martian);
         }
         if packet.ttl <= 1 {
@@ -25,6 +27,10 @@ impl Nat {
         if packet.total_len > mtu && packet.dont_fragment {
             let error = Error { mtu: mtu as u16, ..Error::unreachable(icmpv4::unreachable::FRAGMENTATION_NEEDED) };
             return self.answer_error(dir, frame, &packet, error, DropReason::TooBig);
+        }
+        // Before anything is counted or made for it.
+        if packet.total_len > mtu && !self.may_split(dir, &packet, mtu) {
+            return self.drop(DropReason::FragmentNoRoom);
         }
         let result = match dir {
             Direction::Outbound => self.outbound(frame, &packet),

@@ -117,6 +117,8 @@ drop_reasons! {
     FragmentNoRoom = "fragment_no_room",
     /// A fragment that waited too long for its first fragment.
     FragmentTimeout = "fragment_timeout",
+    /// From an address that the network in between would not let pass (source checking).
+    SourceCheck = "source_check",
     /// Policy forbids it.
     Policy = "policy",
     /// Over the profile's packet or bit rate.

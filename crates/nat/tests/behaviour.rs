@@ -358,6 +358,15 @@ fn policy_decides_once_per_flow_and_replies_are_never_translated() {
     assert_ne!(rig.map_udp("10.0.0.3:40000", SERVER).port(), 40_000);
 }
 
+/// EC2's source check, as a gateway sees it: what does not belong to the network never arrives.
+#[test]
+fn sources_that_the_network_does_not_know_are_dropped() {
+    let mut rig = Rig::new("aws-natgw", |config| config.policy.allowed_sources = vec!["10.0.0.0/16".parse().unwrap()]);
+    rig.map_udp(POD, SERVER);
+    rig.out_drop(&udp(at("10.244.1.5:1"), at(SERVER), b""), DropReason::SourceCheck);
+    rig.out_drop(&ping("10.244.1.5", "203.0.113.5", 1), DropReason::SourceCheck);
+}
+
 #[test]
 fn identifiers_of_queries_are_mapped_independently_of_the_host_asked() {
     let mut rig = Rig::new("rfc4787", |_| ());

@@ -79,6 +79,14 @@ impl Ring {
         &mut self.bytes[slot * SLOT_LEN..][..SLOT_LEN]
     }
 
+    /// Gives the packet in a slot other addresses.
+    pub(crate) fn redirect(&mut self, slot: usize, src: u32, dst: u32) {
+        let frame = self.slot_mut(slot);
+        frame[26..30].copy_from_slice(&src.to_be_bytes());
+        frame[30..34].copy_from_slice(&dst.to_be_bytes());
+        right_header(&mut frame[14..34]);
+    }
+
     /// Makes a TCP segment of the UDP packet in a slot.
     pub(crate) fn make_tcp(&mut self, slot: usize, flags: u8) {
         let frame = self.slot_mut(slot);
