@@ -11,6 +11,10 @@ use crate::packet::{ACK, ICMP, RST, SYN, TCP, UDP};
 impl Reference {
     pub(super) fn inbound(&mut self, event: &Event<'_>) -> Judgement {
         let seen = event.seen;
+        // Nobody outside has an address of the translator's.
+        if self.is_outside(seen.src) {
+            return must_drop(event, &[DropReason::Martian]);
+        }
         let outside = self.is_outside(seen.dst);
         if let Content::Query { kind: ECHO, .. } = seen.content
             && outside

@@ -97,6 +97,9 @@ impl Reference {
                     content: with_source(&event.seen.content, outside.port()),
                     ..event.seen.clone()
                 };
+                if self.is_outside(*flow.to.ip()) {
+                    return self.turn_round(event, &Flow { from: outside, ..*flow }, ends);
+                }
                 return must_send(event, Verdict::Forward, &ends);
             }
         }
@@ -143,12 +146,19 @@ impl Reference {
         }
         // RFC 4787 REQ-9a: the other host sees the outside end as the source.
         let there = Flow { from: outside, ..*flow };
-        match self.admitted(&there) {
+        if self.admitted(&there).is_ok() {
+            self.follow(at, Direction::Outbound, flow);
+        }
+        self.turn_round(event, &there, ends)
+    }
+
+    /// What goes to an outside address of the translator's own goes back in, if it would be let in from outside.
+    fn turn_round(&mut self, event: &Event<'_>, there: &Flow, ends: Seen) -> Judgement {
+        match self.admitted(there) {
             Ok(found) => {
-                self.follow(at, Direction::Outbound, flow);
                 let inside = self.sessions[found[0]].inside;
                 let ends = Seen { dst: *inside.ip(), content: with_destination(&ends.content, inside.port()), ..ends };
-                self.follow_admitted(event, &found, &there)?;
+                self.follow_admitted(event, &found, there)?;
                 must_send(event, Verdict::Back, &ends)
             }
             Err(reason) => must_drop(event, &[reason]),

@@ -1,0 +1,19 @@
+//! What a translator has to stand: frames that nobody sane sends, floods, and keys that were chosen to collide.
+//!
+//! `NATRIG_NIGHTLY=1` sends a hundred million random frames (`--release`), `NATRIG_FRAMES` any other number.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod case;
+mod corpus;
+#[path = "../support/dice.rs"]
+mod dice;
+mod floods;
+#[path = "../support/foreign.rs"]
+mod foreign;
+mod mutants;
+#[path = "../support/packet.rs"]
+mod packet;
+mod random_input;
+#[path = "../support/rig.rs"]
+mod rig;
