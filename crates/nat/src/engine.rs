@@ -17,6 +17,8 @@ use natrig_wire::Frame;
 
 /// Packets per batch. Each needs three lines of the first-level cache: header, index, session.
 const BATCH: usize = 64;
+/// How many packets ahead headers are fetched.
+const AHEAD: usize = 8;
 
 impl Nat {
     /// Translates frames in place. Frames are Ethernet; only those whose verdict is `Forward` on entry are looked at, and on exit each of
@@ -45,6 +47,10 @@ impl Nat {
         let index = if OUT { &self.table.outbound } else { &self.table.inbound };
         let kind = if OUT { KeyKind::Outbound } else { KeyKind::Inbound };
         for at in 0..count {
+            // Frames may have come from another core, or from a device.
+            if let Some(byte) = frames.get(at + AHEAD).and_then(|frame| frame.bytes().first()) {
+                prefetch(byte);
+            }
             if !matches!(verdicts[at], Verdict::Forward) || frames[at].len() > frame_max {
                 continue;
             }

@@ -332,6 +332,42 @@ fn exhaustion_is_silent_or_answered_and_evicts_nobody() {
     }
 }
 
+/// BPF's LRU maps forget who has been silent longest; Linux drops only what was never answered.
+#[test]
+fn full_tables_evict_as_their_profile_does() {
+    let mut rig = Rig::new("cilium-bpf", |config| config.behaviour.table.capacity = 64);
+    for host in 1..=32 {
+        rig.map_udp(&format!("10.0.0.{host}:40000"), SERVER);
+    }
+    rig.wait(30);
+    for host in 33..=64 {
+        rig.map_udp(&format!("10.0.0.{host}:40000"), SERVER);
+    }
+    for host in 1..=8 {
+        rig.map_udp(&format!("10.0.1.{host}:40000"), SERVER);
+    }
+    let old = rig.nat.mappings().filter(|view| view.expires_in_ns <= 30 * SECOND).count();
+    let counters = rig.nat.counters();
+    assert_eq!((counters.evicted, counters.live, counters.dropped_total()), (8, 64, 0));
+    assert!(old <= 25, "{old} of the 32 old ones are left; 8 were evicted, the oldest of eight each");
+    let mut rig = Rig::new("netfilter", |config| config.behaviour.table.capacity = 8);
+    for host in 1..=8 {
+        let outside = rig.map_udp(&format!("10.0.0.{host}:40000"), SERVER);
+        rig.in_ok(&udp(at(SERVER), outside, b"answer"));
+    }
+    rig.out_drop(&udp(at("10.0.1.1:40000"), at(SERVER), b""), DropReason::TableFull);
+    rig.wait(121);
+    rig.map_udp("10.0.1.1:40000", SERVER);
+    for host in 2..=8 {
+        rig.map_udp(&format!("10.0.1.{host}:40000"), SERVER);
+    }
+    assert_eq!(rig.nat.counters().evicted, 0);
+    let evicted = (1..=20)
+        .filter(|host| rig.out(&udp(at(&format!("10.0.2.{host}:40000")), at(SERVER), b"")).0 == Verdict::Forward);
+    assert_eq!(evicted.count() as u64, rig.nat.counters().evicted);
+    assert!(rig.nat.counters().evicted > 0);
+}
+
 #[test]
 fn policy_decides_once_per_flow_and_replies_are_never_translated() {
     let mut rig = Rig::new("cilium-bpf", |config| {
