@@ -34,15 +34,15 @@ struct Bench {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "hit_udp_outbound", prepare: || hit(Direction::Outbound, 17), operations: BURST as u64, limit: 250 },
-    Case { name: "hit_udp_inbound", prepare: || hit(Direction::Inbound, 17), operations: BURST as u64, limit: 250 },
-    Case { name: "hit_tcp_outbound", prepare: || hit(Direction::Outbound, 6), operations: BURST as u64, limit: 260 },
-    Case { name: "miss_at_50_percent", prepare: || miss(0.5), operations: 64, limit: 2400 },
-    Case { name: "miss_at_99_percent", prepare: || miss(0.99), operations: 64, limit: 2600 },
-    Case { name: "miss_at_99.9_percent", prepare: || miss(0.999), operations: 32, limit: 2800 },
-    Case { name: "icmp_error_inbound", prepare: icmp_error, operations: BURST as u64, limit: 1500 },
-    Case { name: "fragment_outbound", prepare: fragment, operations: BURST as u64, limit: 850 },
-    Case { name: "expire", prepare: expire, operations: FLOWS as u64, limit: 1100 },
+    Case { name: "hit_udp_outbound", prepare: || hit(Direction::Outbound, 17), operations: BURST as u64, limit: 235 },
+    Case { name: "hit_udp_inbound", prepare: || hit(Direction::Inbound, 17), operations: BURST as u64, limit: 230 },
+    Case { name: "hit_tcp_outbound", prepare: || hit(Direction::Outbound, 6), operations: BURST as u64, limit: 240 },
+    Case { name: "miss_at_50_percent", prepare: || miss(0.5), operations: 64, limit: 2120 },
+    Case { name: "miss_at_99_percent", prepare: || miss(0.99), operations: 64, limit: 2240 },
+    Case { name: "miss_at_99.9_percent", prepare: || miss(0.999), operations: 32, limit: 2450 },
+    Case { name: "icmp_error_inbound", prepare: icmp_error, operations: BURST as u64, limit: 1350 },
+    Case { name: "fragment_outbound", prepare: fragment, operations: BURST as u64, limit: 745 },
+    Case { name: "expire", prepare: expire, operations: FLOWS as u64, limit: 980 },
 ];
 
 impl Bench {

@@ -61,10 +61,13 @@ impl Nat {
         }
         let sessions = &self.table.slab.entries;
         for at in 0..count {
+            if hashes[at] == 0 {
+                continue;
+            }
             found[at] = index.candidate(homes[at], hashes[at]);
             if let Some(session) = sessions.get(found[at] as usize) {
                 prefetch(session);
-            } else if OUT && hashes[at] != 0 {
+            } else if OUT {
                 self.prefetch_newcomer(frames[at].bytes());
             }
         }
@@ -72,8 +75,7 @@ impl Nat {
         let renews = OUT && self.idents.is_some();
         let mut others = 0;
         for at in 0..count {
-            if hashes[at] != 0
-                && let Some(session) = self.table.slab.entries.get_mut(found[at] as usize)
+            if let Some(session) = self.table.slab.entries.get_mut(found[at] as usize)
                 && established::<OUT>(session, frames[at].bytes_mut(), &clocks)
             {
                 if renews {
