@@ -94,7 +94,9 @@ impl Bench {
                     for (frame, verdict) in frames.iter().zip(verdicts) {
                         if matches!(verdict, Verdict::Forward | Verdict::Back) {
                             let refused = foreign::read(frame.bytes()).err();
-                            wrong = wrong.take().or(refused.map(|error| format!("released, and refused by {error}")));
+                            wrong = wrong
+                                .take()
+                                .or_else(|| refused.map(|error| format!("released, and refused by {error}")));
                         }
                     }
                 });

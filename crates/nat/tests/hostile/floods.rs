@@ -288,7 +288,7 @@ fn blocks_of_ports_bound_a_greedy_source() {
         assert_ne!(rig.nat.config().behaviour.quota.blocks, PortBlocks::Shared);
         let most = match rig.nat.config().behaviour.quota.blocks {
             PortBlocks::Static => rig.nat.config().behaviour.quota.block_min,
-            _ => rig.nat.config().behaviour.quota.block_max,
+            PortBlocks::Dynamic | PortBlocks::Shared => rig.nat.config().behaviour.quota.block_max,
         };
         let counters = withstands(name, &mut rig, |rig, _| {
             for number in 0..5000 {

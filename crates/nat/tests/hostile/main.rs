@@ -9,9 +9,11 @@ mod corpus;
 #[path = "../support/dice.rs"]
 mod dice;
 mod floods;
+#[expect(dead_code, reason = "a part of it is for other tests")]
 #[path = "../support/foreign.rs"]
 mod foreign;
 mod mutants;
+#[expect(dead_code, reason = "a part of it is for other tests")]
 #[path = "../support/packet.rs"]
 mod packet;
 mod random_input;

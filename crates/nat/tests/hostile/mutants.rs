@@ -169,7 +169,7 @@ fn any_options(dice: &mut Dice) -> Vec<u8> {
             _ => {
                 let own = dice.pick(&[0, 1, 2, 3, 4, 8, 11, 40, 255]);
                 options.extend([dice.below(256) as u8, own]);
-                options.extend((2..own.min(12)).map(|byte| byte));
+                options.extend(2..own.min(12));
             }
         }
     }

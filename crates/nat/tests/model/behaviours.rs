@@ -7,10 +7,10 @@ use natrig_nat::behaviour::{
     IdleExpiry, LowPorts, Midstream, Overload, PortBlocks, PortRange, PortSeed, Probe, ProtocolRules, Refresh,
     TcpMachine, UnsolicitedSyn,
 };
-use natrig_nat::{Cidr, Config, Profile};
+use natrig_nat::{Cidr, Config, EgressRule, InterfaceSelector, Profile};
 
 use crate::dice::Dice;
-use crate::ops::REMOTES;
+use crate::ops::{PODS, REMOTES};
 
 /// A profile with few ports, a small table, and whatever limits it has brought within reach.
 pub(crate) fn small_profile(name: &str, seed: u64) -> Config {
@@ -152,6 +152,36 @@ fn any_limits(behaviour: &mut Behaviour, dice: &mut Dice) {
     }
 }
 
+/// Some of the rules that a site may have.
+fn any_policy(config: &mut Config, dice: &mut Dice) {
+    let blocks = config.behaviour.quota.blocks != PortBlocks::Shared;
+    let outside = config.outside.clone();
+    let policy = &mut config.policy;
+    let one = |addr| vec![Cidr::new(addr, 32)];
+    match dice.below(8) {
+        0 => policy.non_masquerade = one(REMOTES[1]),
+        1 => policy.host_endpoints = one(PODS[1]),
+        2 => policy.endpoints = vec![Cidr::new(PODS[0], 24)],
+        3 => policy.allowed_sources = vec![Cidr::new(PODS[0], 24)],
+        4 => {
+            policy.remote_nodes = one(REMOTES[0]);
+            policy.masquerade_remote_nodes = dice.one_in(2);
+        }
+        5 => {
+            let name = dice.pick(&["eth0", "eth+", "ens5"]);
+            policy.interfaces = vec![InterfaceSelector(name.into())];
+            policy.egress_interface = dice.pick(&["eth0", "eth1"]).into();
+        }
+        // An address of its own is not for sources whose ports lie in blocks.
+        _ => {
+            let address = (dice.one_in(2) && !blocks).then(|| dice.pick(&outside));
+            let excluded = if dice.one_in(2) { one(REMOTES[1]) } else { Vec::new() };
+            policy.egress_gateway =
+                vec![EgressRule { sources: one(PODS[0]), destinations: vec![Cidr::ANY], excluded, address }];
+        }
+    }
+}
+
 /// Addresses and policy.
 fn finish(behaviour: Behaviour, dice: &mut Dice) -> Config {
     let count = dice.pick(&[1, 1, 2, 3]);
@@ -160,6 +190,9 @@ fn finish(behaviour: Behaviour, dice: &mut Dice) -> Config {
     config.inside_router = Ipv4Addr::new(10, 0, 0, 1);
     if dice.one_in(3) {
         config.policy.native_routing = vec![Cidr::new(REMOTES[2], 32)];
+    }
+    if dice.one_in(4) {
+        any_policy(&mut config, dice);
     }
     config.validate().expect("a valid configuration");
     config

@@ -86,13 +86,13 @@ fn read_smoltcp(frame: &[u8]) -> Result<Seen, &'static str> {
     let whole = !ip.more_frags() && ip.frag_offset() == 0;
     let payload = ip.payload();
     let mut right = true;
-    let content = match ip.next_header() {
-        s::IpProtocol::Udp if whole => {
+    let content = match u8::from(ip.next_header()) {
+        17 if whole => {
             let udp = s::UdpPacket::new_checked(payload).map_err(|_| "UDP header")?;
             right = udp.verify_checksum(&src.into(), &dst.into());
             Content::Udp { ports: [udp.src_port(), udp.dst_port()], data: udp.payload().to_vec() }
         }
-        s::IpProtocol::Tcp if whole => {
+        6 if whole => {
             let tcp = s::TcpPacket::new_checked(payload).map_err(|_| "TCP header")?;
             right = tcp.verify_checksum(&src.into(), &dst.into());
             let flags =
@@ -101,7 +101,7 @@ fn read_smoltcp(frame: &[u8]) -> Result<Seen, &'static str> {
             let (seq, ack) = (tcp.seq_number().0 as u32, tcp.ack_number().0 as u32);
             Content::Tcp { ports: [tcp.src_port(), tcp.dst_port()], seq, ack, flags, data: tcp.payload().to_vec() }
         }
-        s::IpProtocol::Icmp if whole => {
+        1 if whole => {
             let icmp = s::Icmpv4Packet::new_checked(payload).map_err(|_| "ICMP header")?;
             right = icmp.verify_checksum();
             let kind = u8::from(icmp.msg_type());

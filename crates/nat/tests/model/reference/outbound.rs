@@ -43,6 +43,7 @@ impl Reference {
             return match self.fate(seen.src, seen.dst) {
                 Fate::Pass => self.must_pass(event),
                 Fate::Drop => self.must_forbid(event),
+                Fate::Unknown => must_drop(event, &[DropReason::SourceCheck]),
                 Fate::Translate | Fate::TranslateTo(_) => must_drop(event, &[reason]),
             };
         }
@@ -58,6 +59,7 @@ impl Reference {
         let only = match self.fate(src, dst) {
             Fate::Pass => return self.must_pass(event),
             Fate::Drop => return self.must_forbid(event),
+            Fate::Unknown => return must_drop(event, &[DropReason::SourceCheck]),
             Fate::Translate => None,
             Fate::TranslateTo(addr) => Some(addr),
         };

@@ -13,12 +13,17 @@ pub(crate) enum Fate {
     TranslateTo(Ipv4Addr),
     Pass,
     Drop,
+    /// The network knows no such source.
+    Unknown,
 }
 
 impl Reference {
     pub(super) fn fate(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Fate {
         let policy = &self.config.policy;
         let within = |blocks: &[Cidr], addr: Ipv4Addr| blocks.iter().any(|block| block.contains(addr));
+        if !policy.allowed_sources.is_empty() && !within(&policy.allowed_sources, src) {
+            return Fate::Unknown;
+        }
         let selected = |name: &String| match name.strip_suffix('+') {
             Some(prefix) => policy.egress_interface.starts_with(prefix),
             None => policy.egress_interface == *name,
