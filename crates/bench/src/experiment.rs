@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use natrig_lab::softirq::SoftirqThreads;
+use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
 use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::clock;
@@ -63,7 +63,7 @@ pub(crate) struct Bench<'a> {
     /// The two threads' processors.
     pub placed: Placed,
     /// The kernel's threads on these processors.
-    pub softirq: SoftirqThreads,
+    pub softirq: KernelThreads,
     /// Set when the run is to end early.
     pub cancel: &'a AtomicBool,
     /// Number of the last session.
@@ -193,15 +193,23 @@ impl Experiment {
         let world = &mut bench.worlds[self.world];
         world.links.flush(2).map_err(RigError::from)?;
         bench.sessions += 1;
-        let session =
-            Session { trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1, schedule, give_up_after_ns };
+        let session = Session {
+            trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1,
+            schedule,
+            give_up_after_ns,
+            threads: vec![world.napi.clone(), bench.softirq.clone()],
+        };
         let kernel_before = world.read_kernel()?;
         let links_before = world.links.stats();
         let stages_before: Vec<StageCounts> = self.layers.stages().map(|(_, stage)| stage.counts().clone()).collect();
         (self.layers.node_times, self.layers.gateway_times) = (PumpTimes::default(), PumpTimes::default());
-        let softirq_before_ns = bench.softirq.busy_ns();
+        let threads = [(Role::Napi, &world.napi), (Role::Softirq, &bench.softirq)];
+        let threads_before_ns = threads.map(|(_, threads)| threads.busy_ns());
         let end = session.run(&mut world.links, &mut self.layers, &mut self.traffic, bench.placed, bench.cancel)?;
-        let softirq_after_ns = bench.softirq.busy_ns();
+        let ran = |((role, threads), before): ((Role, &KernelThreads), Option<u64>)| {
+            Some((role, threads.busy_ns()?.saturating_sub(before?)))
+        };
+        let threads_ns: Vec<(Role, u64)> = threads.into_iter().zip(threads_before_ns).filter_map(ran).collect();
         let links_after = world.links.stats();
         let kernel_after = world.read_kernel()?;
 
@@ -213,14 +221,13 @@ impl Experiment {
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
         rig::add_drop(&mut drops, Place::Node, "receive_ring_full", self.traffic.generator.counts().refused);
-        let softirq_ns = softirq_after_ns.zip(softirq_before_ns).map(|(after, before)| after.saturating_sub(before));
         Ok(Phase {
             sent: self.traffic.generator.counts().sent,
             there: self.traffic.reflector.receiver().counts(),
             answered: answered + refused,
             back: self.traffic.returns.as_ref().map(Receiver::counts),
             drops,
-            cpu: self.role_times(&end, bench.placed, softirq_ns),
+            cpu: self.role_times(&end, bench.placed, &threads_ns),
             kernel: world.kernel_activity(&kernel_before, &kernel_after)?,
             lineup: world.lineup,
             end,
@@ -228,7 +235,7 @@ impl Experiment {
     }
 
     /// How long each role that there is was busy.
-    fn role_times(&self, end: &PhaseEnd, placed: Placed, softirq_ns: Option<u64>) -> Vec<RoleTime> {
+    fn role_times(&self, end: &PhaseEnd, placed: Placed, threads_ns: &[(Role, u64)]) -> Vec<RoleTime> {
         let TesterTimes { generate_ns, reflect_ns, collect_ns } = end.tester;
         let mut roles = vec![(Role::Generator, placed.tester, generate_ns)];
         for (place, _) in self.layers.stages() {
@@ -240,7 +247,10 @@ impl Experiment {
         }
         roles.push((Role::Reflector, placed.tester, reflect_ns));
         roles.extend(self.traffic.returns.as_ref().map(|_| (Role::Collector, placed.tester, collect_ns)));
-        roles.extend(softirq_ns.map(|busy_ns| (Role::Softirq, None, busy_ns)));
+        roles.extend(threads_ns.iter().map(|(role, busy_ns)| {
+            // One thread on each measuring processor, or all where the layers would be.
+            (*role, if *role == Role::Napi { placed.layers } else { None }, *busy_ns)
+        }));
         roles.into_iter().map(|(role, cpu, busy_ns)| RoleTime { role, cpu, busy_ns }).collect()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use natrig_lab::softirq::SoftirqThreads;
+use natrig_lab::kernel_threads::KernelThreads;
 use natrig_traffic::{FlowError, FlowSet, FlowSpec};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -96,14 +96,15 @@ pub fn run(
     let engines = Engines::new(scenario)?;
     let flows = Arc::new(FlowSet::new(&flow_spec(scenario))?);
     let frame_len_max = frame_len_max(scenario)?;
-    let Worlds { worlds, refusals } = Worlds::open(scenario, carrier, frame_len_max)?;
     let placed = Placed::new(scenario.link.placement);
+    let Worlds { worlds, refusals, warnings } = Worlds::open(scenario, carrier, placed, frame_len_max)?;
+    result.warnings.extend(warnings);
     if let Some(world) = worlds.first() {
         result.environment.link = world.links.describe().into();
     }
     result.environment.link.notes.extend(refusals.iter().map(|refusal| format!("not the first choice: {refusal}")));
-    result.environment.placement = placed.threads(&scenario.lineups());
-    let softirq = SoftirqThreads::of(&placed.processors());
+    result.environment.placement = placed.threads(&scenario.lineups(), scenario.link.kernel);
+    let softirq = KernelThreads::softirq(&placed.processors());
     let mut bench = Bench { scenario, engines: &engines, flows, worlds, placed, softirq, cancel, sessions: 0 };
 
     observer.phase("checking each design with a TCP connection");

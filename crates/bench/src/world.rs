@@ -1,16 +1,17 @@
 //! The worlds that are measured in: one for each lineup, and links of one kind to all of them.
 
+use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::lease::{
     BuildError, CloseError, CountersError, InterfaceCounters, KernelBox, KernelBoxError, KernelCounters, Lease,
 };
 use natrig_lab::plan::{KernelNat, Plan};
-use natrig_lab::topology::{Boxes, Port, TopologyError};
+use natrig_lab::topology::{Boxes, ForwardedBy, Port, TopologyError};
 
 use crate::engine::Engines;
 use crate::result::{Dropped, KernelActivity, KernelSettings, Place};
-use crate::rig::{LinkError, Links, OpenLink, add_drop};
+use crate::rig::{LinkError, Links, OpenLink, Placed, add_drop, pin_kernel_thread};
 use crate::run::Carrier;
-use crate::scenario::{Design, Lineup, Scenario};
+use crate::scenario::{Design, KernelWork, Lineup, Scenario};
 
 /// Why there are no worlds.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,8 @@ pub(crate) struct World {
     pub(crate) lineup: Lineup,
     /// The ends that frames are sent and received at.
     pub(crate) links: Links,
+    /// The kernel's threads that forward, where they do.
+    pub(crate) napi: KernelThreads,
     /// None with links in memory.
     lease: Option<Lease>,
     kernel: Kernel,
@@ -73,6 +76,8 @@ pub(crate) struct Worlds {
     pub(crate) worlds: Vec<World>,
     /// Kinds of link that would have been preferred, and why they cannot be had.
     pub(crate) refusals: Vec<LinkError>,
+    /// What is not as asked for, in words.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What the kernel has counted in a world, before a trial or after.
@@ -90,7 +95,12 @@ impl Worlds {
     ///
     /// # Errors
     /// [`WorldError`].
-    pub(crate) fn open(scenario: &Scenario, carrier: &Carrier, frame_len_max: usize) -> Result<Self, WorldError> {
+    pub(crate) fn open(
+        scenario: &Scenario,
+        carrier: &Carrier,
+        placed: Placed,
+        frame_len_max: usize,
+    ) -> Result<Self, WorldError> {
         let lineups = scenario.lineups();
         let slots = scenario.link.slots;
         let kinds = match carrier {
@@ -98,25 +108,53 @@ impl Worlds {
                 let world = |lineup| World {
                     lineup,
                     links: Links::in_memory(slots, frame_len_max),
+                    napi: KernelThreads::default(),
                     lease: None,
                     kernel: Kernel::default(),
                 };
-                return Ok(Self { worlds: lineups.into_iter().map(world).collect(), refusals: Vec::new() });
+                let worlds = lineups.into_iter().map(world).collect();
+                return Ok(Self { worlds, refusals: Vec::new(), warnings: Vec::new() });
             }
             Carrier::Veth(kinds) => kinds,
         };
         let leases = lineups
             .iter()
-            .map(|lineup| Ok(Plan::measurement(&scenario.topology, lineup.boxes())?.build()?))
+            .map(|lineup| Ok(Plan::measurement(&scenario.topology, boxes(scenario, *lineup))?.build()?))
             .collect::<Result<Vec<Lease>, WorldError>>()?;
         let (links, refusals) = open_links(&leases, &lineups, kinds, slots, frame_len_max)?;
-        let worlds = lineups.into_iter().zip(leases).zip(links);
-        let worlds = worlds.map(|((lineup, lease), links)| {
+        let (mut worlds, mut warnings) = (Vec::new(), Vec::new());
+        for ((lineup, lease), links) in lineups.into_iter().zip(leases).zip(links) {
             let kernel = Kernel::new(&lease, lineup.boxes(), scenario.traffic.flows)?;
-            Ok(World { lineup, links, lease: Some(lease), kernel })
-        });
-        Ok(Self { worlds: worlds.collect::<Result<_, KernelError>>()?, refusals })
+            let napi = napi_threads(&lease, boxes(scenario, lineup)).map_err(KernelError::from)?;
+            warnings.extend(placed.layers.and_then(|cpu| pin_napi(&napi, cpu)));
+            worlds.push(World { lineup, links, napi, lease: Some(lease), kernel });
+        }
+        Ok(Self { worlds, refusals, warnings })
     }
+}
+
+/// Who forwards at the boxes, and where.
+fn boxes(scenario: &Scenario, lineup: Lineup) -> Boxes {
+    let work = |by| match (by, scenario.link.kernel) {
+        (ForwardedBy::Kernel, KernelWork::Threads) => ForwardedBy::KernelThreads,
+        (by, KernelWork::Threads | KernelWork::Inline) => by,
+    };
+    let Boxes { node, gateway } = lineup.boxes();
+    Boxes { node: work(node), gateway: work(gateway) }
+}
+
+fn napi_threads(lease: &Lease, boxes: Boxes) -> Result<KernelThreads, KernelBoxError> {
+    let mut pids = Vec::new();
+    for port in Port::ALL.into_iter().filter(|port| boxes.has_threads(*port)) {
+        pids.extend(lease.napi_threads(port.namespace(), port.interface())?);
+    }
+    Ok(KernelThreads::new(pids))
+}
+
+/// What is to be said if the threads stay where the scheduler puts them.
+fn pin_napi(threads: &KernelThreads, cpu: usize) -> Option<String> {
+    let refused = threads.pids().iter().find_map(|pid| pin_kernel_thread(*pid, cpu).err())?;
+    Some(format!("the kernel's threads are not pinned to core {cpu} but go where the scheduler puts them: {refused}"))
 }
 
 /// Links to all worlds, of the first of `kinds` that can be had, and why those before it cannot.
@@ -271,7 +309,7 @@ pub fn plan(scenario: &Scenario, engines: &Engines) -> Result<Vec<String>, Topol
         if lineups.len() > 1 {
             lines.push(format!("world for {lineup}:"));
         }
-        lines.extend(words(&Plan::measurement(&scenario.topology, lineup.boxes())?));
+        lines.extend(words(&Plan::measurement(&scenario.topology, boxes(scenario, *lineup))?));
         lines.extend(translations(scenario, engines, *lineup));
     }
     Ok(lines)
@@ -298,7 +336,6 @@ fn words(plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use natrig_lab::lease::ConntrackCounters;
-    use natrig_lab::topology::ForwardedBy;
 
     use super::*;
     use crate::scenario::Engine;

@@ -10,6 +10,7 @@
 
 pub mod doctor;
 pub mod host;
+pub mod kernel_threads;
 pub mod lease;
 pub mod net;
 pub mod nft;
@@ -17,7 +18,7 @@ pub mod plan;
 pub mod privilege;
 mod procfs;
 mod programs;
-pub mod softirq;
+
 pub mod stage;
 pub mod topology;
 pub mod world;

@@ -46,6 +46,12 @@ pub(crate) fn incarnation(pid: u32) -> io::Result<Incarnation> {
     parse_stat(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// The state of a process or thread, as a letter of proc_pid_stat(5); none if it has gone.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 /// The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.
 fn parse_stat(stat: &str) -> Option<Incarnation> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -83,6 +89,12 @@ mod tests {
         let first = incarnation(std::process::id()).unwrap();
         assert!(!first.zombie);
         assert_eq!(incarnation(std::process::id()).unwrap(), first);
+    }
+
+    #[test]
+    fn states_are_letters() {
+        assert!(state(std::process::id()).is_some_and(|letter| "RSD".contains(letter)));
+        assert_eq!(state(u32::MAX), None);
     }
 
     #[test]

@@ -254,6 +254,8 @@ pub enum Role {
     Reflector,
     /// Receives the answers at the pods' end.
     Collector,
+    /// The kernel's threads that forward, where they do.
+    Napi,
     /// The kernel's threads that do what interrupts and calls leave over (`ksoftirqd`), on the measuring processors.
     Softirq,
 }

@@ -24,7 +24,7 @@ use crate::result::Place;
 
 pub use links::{LinkError, OpenLink};
 pub(crate) use links::{Links, add_drop, lost_between};
-pub(crate) use placement::Placed;
+pub(crate) use placement::{Placed, pin_kernel_thread};
 pub(crate) use run::{PhaseEnd, Session, TesterTimes, Traffic};
 
 /// Why frames could not be moved.

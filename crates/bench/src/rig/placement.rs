@@ -1,9 +1,11 @@
 //! Which thread runs on which processor.
 
 use natrig_link::affinity;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::result::PlacedThread;
-use crate::scenario::{Engine, Lineup, Placement};
+use crate::scenario::{Engine, KernelWork, Lineup, Placement};
 
 /// The processors of the two measuring threads; `None`: wherever the scheduler likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +43,10 @@ impl Placed {
     }
 
     /// As the result records it: each thread with the roles that it has in any of `lineups`.
-    pub(crate) fn threads(&self, lineups: &[Lineup]) -> Vec<PlacedThread> {
+    pub(crate) fn threads(&self, lineups: &[Lineup], work: KernelWork) -> Vec<PlacedThread> {
         let stage = |engine: fn(&Lineup) -> Engine| lineups.iter().any(|lineup| engine(lineup) == Engine::Userspace);
         let mut tester = vec!["generator", "reflector"];
-        let mut layers = Vec::new();
+        let (mut layers, mut napi) = (Vec::new(), Vec::new());
         for (name, by_kernel, stands) in [
             ("node", "node (kernel)", stage(|lineup| lineup.node)),
             ("gateway", "gateway (kernel)", stage(|lineup| lineup.gateway)),
@@ -55,8 +57,12 @@ impl Placed {
             let kernel = |lineup: &&Lineup| {
                 if name == "node" { lineup.node == Engine::Nftables } else { lineup.gateway == Engine::Nftables }
             };
-            // The kernel works inside the call that hands it a frame: the tester's, or that of the stage next to it.
             for lineup in lineups.iter().filter(kernel) {
+                if work == KernelWork::Threads {
+                    napi.push(by_kernel);
+                    continue;
+                }
+                // The kernel works inside the call that hands it a frame: the tester's, or that of the stage next to it.
                 if lineup.has(Engine::Userspace) {
                     layers.push(by_kernel);
                 }
@@ -65,9 +71,19 @@ impl Placed {
         }
         let thread =
             |roles: Vec<&str>, cpu| PlacedThread { roles: roles.into_iter().map(str::to_owned).collect(), cpu };
-        let threads = [thread(tester, self.tester), thread(layers, self.layers)];
+        let threads = [thread(tester, self.tester), thread(layers, self.layers), thread(napi, self.layers)];
         threads.into_iter().filter(|thread| !thread.roles.is_empty()).collect()
     }
+}
+
+/// Pins a thread of the kernel's.
+///
+/// # Errors
+/// The kernel lets nobody but root do that.
+pub(crate) fn pin_kernel_thread(pid: u32, cpu: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(pid.cast_signed()), &set)
 }
 
 /// Pins the calling thread, where that was asked for and can be had.
@@ -83,8 +99,12 @@ mod tests {
     use super::*;
 
     fn roles(lineups: &[Lineup]) -> Vec<String> {
+        roles_with(lineups, KernelWork::Inline)
+    }
+
+    fn roles_with(lineups: &[Lineup], work: KernelWork) -> Vec<String> {
         let placed = Placed { tester: Some(0), layers: Some(1) };
-        placed.threads(lineups).into_iter().map(|thread| thread.roles.join(", ")).collect()
+        placed.threads(lineups, work).into_iter().map(|thread| thread.roles.join(", ")).collect()
     }
 
     #[test]
@@ -95,6 +115,8 @@ mod tests {
         let both = ["generator, reflector, node (kernel), gateway (kernel)", "node, gateway"];
         assert_eq!(roles(&[Lineup::USERSPACE, kernel]), both);
         // What the node sends goes through the gateway in the node's call, what comes back in the reflector's.
+        let threads = ["generator, reflector", "node, gateway", "node (kernel), gateway (kernel)"];
+        assert_eq!(roles_with(&[Lineup::USERSPACE, kernel], KernelWork::Threads), threads);
         let mixed = Lineup { node: Engine::Userspace, gateway: Engine::Nftables };
         assert_eq!(roles(&[mixed]), ["generator, reflector, gateway (kernel)", "node, gateway (kernel)"]);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use natrig_lab::kernel_threads::KernelThreads;
 use natrig_link::{BURST_MAX, clock};
 use natrig_traffic::{Generator, Receiver, Reflector, Schedule, SendProgress};
 
@@ -12,8 +13,11 @@ use super::{LayerLinks, Layers, Links, RigError, TesterLinks};
 /// end to the other on another processor.
 const QUIET_NS: u64 = 2_000_000;
 
-/// The same where the kernel forwards: what the interrupt leaves over is done by a thread, which waits for its turn on the processor.
-const KERNEL_QUIET_NS: u64 = 20_000_000;
+/// The same where the kernel's threads cannot be watched: they may have to wait for their turn on the processor.
+const UNWATCHED_QUIET_NS: u64 = 20_000_000;
+
+/// How long to wait at most for the kernel's threads to come to rest: others may keep them at work for ever.
+const THREADS_PATIENCE_NS: u64 = 1_000_000_000;
 
 /// How often the layers must have found all their links empty since then. Time alone proves nothing: their thread may be stalled.
 const QUIET_POLLS: u64 = 64;
@@ -41,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) schedule: Schedule,
     /// When sending ends even if frames are left, in nanoseconds from the epoch.
     pub(crate) give_up_after_ns: u64,
+    /// The kernel's threads that may still have frames in hand when nothing arrives any more.
+    pub(crate) threads: Vec<KernelThreads>,
 }
 
 /// When a session was over.
@@ -80,8 +86,9 @@ impl Session {
     ) -> Result<PhaseEnd, RigError> {
         let Links { tester, layers: layer_links, .. } = links;
         let stages = layers.stages().count();
+        let watched = self.threads.iter().any(|threads| !threads.pids().is_empty());
         let shared = Shared {
-            quiet_ns: if stages == 2 { QUIET_NS } else { KERNEL_QUIET_NS },
+            quiet_ns: if watched || stages == 2 { QUIET_NS } else { UNWATCHED_QUIET_NS },
             polls_wanted: if stages == 0 { 0 } else { QUIET_POLLS },
             ..Shared::default()
         };
@@ -161,23 +168,37 @@ struct Quiet {
     since_ns: u64,
     busy_polls: u64,
     empty_polls: u64,
+    /// Before that, the kernel's threads had nothing in hand.
+    threads_idle: bool,
+    /// Since when it would be over but for these threads.
+    waiting_since_ns: Option<u64>,
 }
 
 impl Quiet {
     fn begin(shared: &Shared, now_ns: u64) -> Self {
         // The order matters: what was found empty counts only if nothing was found after.
         let empty_polls = shared.empty_polls.load(Ordering::Acquire);
-        Self { since_ns: now_ns, busy_polls: shared.busy_polls.load(Ordering::Acquire), empty_polls }
+        let busy_polls = shared.busy_polls.load(Ordering::Acquire);
+        Self { since_ns: now_ns, busy_polls, empty_polls, threads_idle: false, waiting_since_ns: None }
     }
 
     /// True if it has been quiet long enough for what is missing to be lost.
-    fn is_over(&mut self, shared: &Shared, now_ns: u64) -> bool {
+    fn is_over(&mut self, shared: &Shared, threads: &[KernelThreads], now_ns: u64) -> bool {
         let now = Self::begin(shared, now_ns);
         if now.busy_polls != self.busy_polls {
             *self = now;
         }
-        now_ns.saturating_sub(self.since_ns) > shared.quiet_ns
-            && now.empty_polls - self.empty_polls >= shared.polls_wanted
+        let long_enough = now_ns.saturating_sub(self.since_ns) > shared.quiet_ns
+            && now.empty_polls - self.empty_polls >= shared.polls_wanted;
+        if long_enough && !self.threads_idle {
+            // A thread that has just come to rest has just handed over its last frame: from then on it must be quiet once more.
+            let since_ns = self.waiting_since_ns.unwrap_or(now_ns);
+            let impatient = now_ns.saturating_sub(since_ns) > THREADS_PATIENCE_NS;
+            let threads_idle = impatient || !threads.iter().any(KernelThreads::any_at_work);
+            *self = Self { threads_idle, waiting_since_ns: Some(since_ns), ..now };
+            return false;
+        }
+        long_enough
     }
 }
 
@@ -243,7 +264,7 @@ fn run_tester(
             if complete || over || shared.stop.load(Ordering::Acquire) {
                 return Ok(PhaseEnd { sent_after_ns, cancelled, tester: times });
             }
-            over = quiet.is_over(shared, now_ns);
+            over = quiet.is_over(shared, &session.threads, now_ns);
         } else if shared.stop.load(Ordering::Acquire) {
             return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true, tester: times });
         }

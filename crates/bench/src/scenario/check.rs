@@ -8,7 +8,7 @@ use super::bounds;
 use super::model::{Layer, Lineup, Rate, Scenario};
 use super::plan;
 use super::read::{Fault, Spots};
-use super::words::{Engine, KernelAddress, LinkKind};
+use super::words::{Engine, KernelAddress, KernelWork, LinkKind};
 
 /// Two or more settings that cannot hold at once.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -119,6 +119,14 @@ impl Scenario {
                 &["link.kind", "engines", "gateway.engine", "node.engine"],
                 "with `link.kind` = memory no frame comes past the kernel, and so none past nftables".to_owned(),
                 "take \"auto\", \"ring\" or \"packet\", or the engine userspace",
+            ));
+        }
+        let mixed = |lineup: &Lineup| lineup.has(Engine::Nftables) && lineup.has(Engine::Userspace);
+        if self.link.kernel == KernelWork::Threads && self.lineups().iter().any(mixed) {
+            return Err(Violation::new(
+                &["link.kernel", "node.engine", "gateway.engine"],
+                "`link.kernel` = threads would put the kernel on the processor where the other layer spins".to_owned(),
+                "let the engine nftables stand at both layers, or write \"inline\"",
             ));
         }
         for (name, layer, addresses, engines) in self.layers() {

@@ -179,6 +179,7 @@ fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
 
 fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
     section.set("kind", &mut link.kind, word);
+    section.set("kernel", &mut link.kernel, word);
     section.set("slots", &mut link.slots, |value| whole(bounds::SLOTS)(value).map(Some));
     if section.holds_table("placement") {
         section.section("placement", |section| {

@@ -29,7 +29,7 @@ pub use error::{Diagnostic, ScenarioError};
 pub use model::{
     FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic,
 };
-pub use words::{Design, Engine, KernelAddress, LinkKind, TrafficDirection, Word};
+pub use words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection, Word};
 
 use read::{Fault, Spots};
 

@@ -6,7 +6,7 @@ use natrig_traffic::Arrivals;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::{Design, Engine, KernelAddress, LinkKind, TrafficDirection};
+use super::words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection};
 
 /// One experiment: what stands where, what is sent, how it is measured, and when a trial counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -329,6 +329,13 @@ pub struct Link {
     pub slots: Option<u32>,
     /// Which processors are used.
     pub placement: Placement,
+    /// Where the kernel works, at the layers where it forwards.
+    #[serde(default = "inside_calls")]
+    pub kernel: KernelWork,
+}
+
+const fn inside_calls() -> KernelWork {
+    KernelWork::Inline
 }
 
 /// Which processors are used.

@@ -5,7 +5,7 @@ use natrig_lab::topology::{Pods, Topology};
 use natrig_traffic::Arrivals;
 
 use super::model::{FrameSize, Layer, Limits, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic};
-use super::words::{Design, LinkKind, TrafficDirection, Word};
+use super::words::{Design, KernelWork, LinkKind, TrafficDirection, Word};
 
 impl Scenario {
     /// What `natrig run` measures when it is given no file: all four designs within a minute, on any machine.
@@ -39,7 +39,7 @@ impl Scenario {
                 time_limit_s: 50,
             },
             limits: Limits { send_lag_p99_us: 5000, overrun: 0.01, max_retries: 2 },
-            link: Link { kind: LinkKind::Auto, slots: None, placement: Placement::Auto },
+            link: Link { kind: LinkKind::Auto, slots: None, placement: Placement::Auto, kernel: KernelWork::Inline },
         }
     }
 }

@@ -141,6 +141,16 @@ words! {
     }
 }
 
+words! {
+    /// Where the kernel works, at the layers where it forwards.
+    KernelWork {
+        /// Inside the calls that hand it frames, and so on the generator's processor.
+        Inline = "inline",
+        /// In threads of its own (threaded NAPI), on the processor of the system under test.
+        Threads = "threads",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +170,7 @@ mod tests {
         check::<Arrivals>();
         check::<TrafficDirection>();
         check::<LinkKind>();
+        check::<KernelWork>();
         assert!(Design::from_word("neither").is_none());
     }
 

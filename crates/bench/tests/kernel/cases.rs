@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use natrig_bench::result::{Place, Program, Role, RunResult, SCHEMA_VERSION, Status, Trial};
 use natrig_bench::scenario::{
-    Design, Engine, FrameMix, FrameSize, KernelAddress, Lineup, PortRange, Rate, Scenario, TrafficDirection,
+    Design, Engine, FrameMix, FrameSize, KernelAddress, KernelWork, Lineup, PortRange, Rate, Scenario, TrafficDirection,
 };
 use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run};
 use natrig_lab::host::HostFacts;
@@ -54,6 +54,12 @@ impl Observer for Nobody {
 }
 
 fn measure(scenario: &Scenario) -> Result<RunResult, RunError> {
+    let result = measure_unwarned(scenario)?;
+    assert_eq!(result.warnings, Vec::<String>::new());
+    Ok(result)
+}
+
+fn measure_unwarned(scenario: &Scenario) -> Result<RunResult, RunError> {
     let plan = plan(scenario, &Engines::new(scenario)?).unwrap();
     let mut result = RunResult {
         schema_version: SCHEMA_VERSION,
@@ -75,7 +81,6 @@ fn measure(scenario: &Scenario) -> Result<RunResult, RunError> {
     let carrier = Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet]);
     run(scenario, &carrier, &mut result, &mut Nobody, &AtomicBool::new(false))?;
     assert_eq!(result.status, Status::Complete);
-    assert_eq!(result.warnings, Vec::<String>::new());
     Ok(result)
 }
 
@@ -159,6 +164,29 @@ pub(crate) fn an_engine_at_each_layer() {
             assert_eq!(trial.kernel.len(), 1);
             let expected = (kernel_at, if translates { 60 } else { 0 });
             assert_eq!((trial.kernel[0].place, trial.kernel[0].connections), expected, "{trial:?}");
+        }
+    }
+}
+
+/// The kernel's threads take over what the tester sends.
+pub(crate) fn the_kernel_in_threads_of_its_own() {
+    enter_or_skip();
+    let mut scenario = scenario();
+    scenario.engines = vec![Engine::Nftables];
+    scenario.link.kernel = KernelWork::Threads;
+    scenario.traffic.direction = TrafficDirection::Both;
+    let result = match measure_unwarned(&scenario) {
+        Err(error) if error.to_string().contains("NAPI in threads") => skip(&error.to_string()),
+        outcome => outcome.unwrap(),
+    };
+    check(&result);
+    let not_pinned = |warning: &String| warning.contains("are not pinned to core");
+    assert!(result.warnings.iter().all(not_pinned), "{:?}", result.warnings);
+    for trial in &result.trials {
+        assert!(trial.received > 0, "{trial:?}");
+        // A kernel that does not tell its threads does not tell their time, either.
+        if let Some(napi) = trial.cpu.iter().find(|time| time.role == Role::Napi) {
+            assert!(napi.busy_ns > 0, "{trial:?}");
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::Builder;
 
 use super::conntrack::Conntrack;
 use super::ethtool::Ethtool;
+use super::napi;
 use super::netns::Namespace;
 use crate::nft::{self, NftError};
 use crate::plan::kernel_nat::no_ruleset;
@@ -77,6 +78,9 @@ pub enum StepError {
     /// The other end of the link does not come up.
     #[error("there is no carrier")]
     NoCarrier,
+    /// NAPI does not go to threads.
+    #[error("NAPI in threads (Linux 5.12 has it): {0}")]
+    NapiThreads(#[source] io::Error),
     /// The interface keeps receive offload off, and with it NAPI.
     #[error("generic receive offload stays off")]
     GroStaysOff,
@@ -174,6 +178,10 @@ impl Site {
             Step::Napi { at } => {
                 self.go_to(&at.namespace)?;
                 switch_gro_on(&at.interface)
+            }
+            Step::NapiThreads { at } => {
+                self.go_to(&at.namespace)?;
+                napi::run_in_threads(&at.interface).map_err(StepError::NapiThreads)
             }
             Step::ArpOff { at } => self.change(at, |link| link.arp(false)).await,
             Step::Up { at } => self.change(at, LinkMessageBuilder::up).await,

@@ -7,6 +7,7 @@ mod conntrack;
 mod counters;
 mod ethtool;
 mod kernel;
+mod napi;
 mod netlink;
 mod netns;
 
@@ -183,6 +184,14 @@ impl Lease {
     /// A namespace cannot be entered, or netlink does not answer.
     pub fn link_stats(&self) -> Result<Vec<InterfaceCounters>, CountersError> {
         counters::read(&self.namespaces)
+    }
+
+    /// The kernel's threads that NAPI of an interface runs in; none where it does not, or where the kernel does not tell.
+    ///
+    /// # Errors
+    /// No such namespace, or it cannot be entered.
+    pub fn napi_threads(&self, namespace: &str, interface: &str) -> Result<Vec<u32>, EnterError> {
+        self.run_in(namespace, || napi::threads(interface).unwrap_or_default())
     }
 
     /// Takes the world down.

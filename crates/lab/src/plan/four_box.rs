@@ -112,6 +112,10 @@ impl Plan {
             let at = port.at();
             let off = |offloads: &[Offload]| Step::OffloadsOff { at: port.at(), offloads: offloads.to_vec() };
             if !world.is_kernel(port) {
+                if world.boxes().has_threads(port.peer()) {
+                    // Only what needs no segmentation on the way out goes in by NAPI, and so to its threads.
+                    self.steps.push(off(&[Offload::Tso]));
+                }
                 self.steps.push(Step::ArpOff { at });
             } else if !world.boxes().is_kernel(port) {
                 self.steps.push(off(&Offload::ALL));
@@ -125,6 +129,8 @@ impl Plan {
         for port in Port::ALL {
             self.steps.push(Step::Up { at: port.at() });
         }
+        let threaded = Port::ALL.into_iter().filter(|port| world.boxes().has_threads(*port));
+        self.steps.extend(threaded.map(|port| Step::NapiThreads { at: port.at() }));
         let kernel_ports = Port::ALL.into_iter().filter(|port| world.is_kernel(*port));
         self.steps.extend(kernel_ports.map(|port| Step::AwaitCarrier { at: port.at() }));
     }
@@ -259,6 +265,21 @@ mod tests {
         assert!(both.contains("neighbour node:outside: 10.0.8.8 is 02:6e:61:00:00:04, permanent"), "{both}");
         assert!(both.contains("neighbour gateway:inside: 10.0.0.10 is 02:6e:61:00:00:03, permanent"), "{both}");
         assert!(both.contains("route     node:inside: 10.0.1.0/24 via 10.0.1.50, on link, from 10.0.1.1"), "{both}");
+    }
+
+    #[test]
+    fn threads_take_over_what_comes_from_the_ends() {
+        let boxes = Boxes { node: ForwardedBy::KernelThreads, gateway: ForwardedBy::KernelThreads };
+        let text = Plan::measurement(&Topology::default(), boxes).unwrap().to_string();
+        for line in [
+            "napi      node:inside: in threads of its own",
+            "napi      gateway:outside: in threads of its own",
+            "offloads  pods:eth0: tso off",
+            "neighbour node:outside: 10.0.8.8 is 02:6e:61:00:00:04, permanent",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
+        }
+        assert!(!text.contains("napi      gateway:inside") && !text.contains("tso, gso off\nnapi      node:outside"));
     }
 
     #[test]

@@ -64,6 +64,11 @@ pub enum Step {
         /// The interface.
         at: At,
     },
+    /// Has NAPI of the interface run in threads of its own rather than on the processor of whoever sends there.
+    NapiThreads {
+        /// The interface.
+        at: At,
+    },
     /// Makes the kernel neither ask nor answer for addresses on the link.
     ArpOff {
         /// The interface.
@@ -248,6 +253,7 @@ impl fmt::Display for Step {
                 write!(f, "offloads  {at}: {} off", names.join(", "))
             }
             Self::Napi { at } => write!(f, "napi      {at}: on (by gro)"),
+            Self::NapiThreads { at } => write!(f, "napi      {at}: in threads of its own"),
             Self::ArpOff { at } => write!(f, "arp       {at}: off"),
             Self::Addresses { at, first, count } => match count {
                 1 => write!(f, "address   {at}: {first}/32"),

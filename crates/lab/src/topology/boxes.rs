@@ -8,8 +8,11 @@ pub enum ForwardedBy {
     /// A stage in userspace, under MAC addresses of its own; the kernel stays out of it.
     #[default]
     Stage,
-    /// The kernel of the box's namespace: with addresses, routes and neighbours, under the MAC addresses of the veth ends.
+    /// The kernel of the box's namespace: with addresses, routes and neighbours, under the MAC addresses of the veth ends. It works
+    /// inside the calls that send frames to it.
     Kernel,
+    /// The same, but what arrives from the world's ends is taken over by kernel threads, and forwarded on their processor.
+    KernelThreads,
 }
 
 /// Who forwards at node and gateway, whether they translate or not: so the hops are the same in all designs.
@@ -36,11 +39,16 @@ impl Boxes {
 
     /// Whether the kernel forwards what arrives at `port`.
     pub const fn is_kernel(self, port: Port) -> bool {
-        matches!(self.at(port), Some(ForwardedBy::Kernel))
+        matches!(self.at(port), Some(ForwardedBy::Kernel | ForwardedBy::KernelThreads))
     }
 
     /// Whether the kernel forwards anywhere.
     pub const fn any_kernel(self) -> bool {
-        matches!(self.node, ForwardedBy::Kernel) || matches!(self.gateway, ForwardedBy::Kernel)
+        self.is_kernel(Port::NodeInside) || self.is_kernel(Port::GatewayInside)
+    }
+
+    /// Whether kernel threads take over what arrives at `port`.
+    pub const fn has_threads(self, port: Port) -> bool {
+        matches!(self.at(port), Some(ForwardedBy::KernelThreads)) && self.at(port.peer()).is_none()
     }
 }

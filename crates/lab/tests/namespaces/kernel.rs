@@ -1,9 +1,11 @@
 //! Boxes that the kernel forwards at.
 
+use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::lease::{Lease, StepError};
 use natrig_lab::nft;
 use natrig_lab::plan::{At, KernelNat, Plan, PortChoice, Step, Translate};
@@ -157,5 +159,25 @@ pub(crate) fn what_cannot_be_is_said() {
     nft.args(["list", "ruleset"]).stdout(std::process::Stdio::piped());
     let list = lease.spawn_in("gateway", &mut nft).unwrap().wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&list.stdout).contains("oifname \"outside\" masquerade"), "{list:?}");
+    lease.close().unwrap();
+}
+
+pub(crate) fn napi_runs_in_threads() {
+    enter_or_skip();
+    let boxes = Boxes { node: ForwardedBy::KernelThreads, gateway: ForwardedBy::KernelThreads };
+    let lease = match Plan::measurement(&Topology::default(), boxes).unwrap().build() {
+        Ok(lease) => lease,
+        Err(error) if matches!(error.reason, StepError::NapiThreads(_)) => skip(&error.to_string()),
+        Err(error) => panic!("{error}"),
+    };
+    let threads = lease.napi_threads("node", "inside").unwrap();
+    if threads.is_empty() {
+        skip("the kernel does not tell its threads");
+    }
+    assert_eq!(threads.len(), 1, "one queue, one thread: {threads:?}");
+    let name = fs::read_to_string(format!("/proc/{}/comm", threads[0])).unwrap();
+    assert!(name.starts_with("napi/inside-"), "{name}");
+    assert!(KernelThreads::new(threads).busy_ns().is_some());
+    assert_eq!(lease.napi_threads("node", "outside").unwrap(), Vec::<u32>::new());
     lease.close().unwrap();
 }

@@ -44,7 +44,7 @@ const fn ordinary(name: &'static str, run: fn()) -> Case {
     Case { name, ordinary_only: true, run }
 }
 
-const CASES: [Case; 21] = [
+const CASES: [Case; 22] = [
     case("lease::measurement_world_is_silent", lease::measurement_world_is_silent),
     case("lease::client_world_leads_to_the_stages", lease::client_world_leads_to_the_stages),
     case("lease::two_worlds_do_not_meet", lease::two_worlds_do_not_meet),
@@ -58,6 +58,7 @@ const CASES: [Case; 21] = [
     case("kernel::designs_one_after_the_other_in_one_world", kernel::designs_one_after_the_other_in_one_world),
     case("kernel::ports_and_addresses_are_as_asked", kernel::ports_and_addresses_are_as_asked),
     case("kernel::drops_are_counted_with_their_reason", kernel::drops_are_counted_with_their_reason),
+    case("kernel::napi_runs_in_threads", kernel::napi_runs_in_threads),
     case("kernel::what_cannot_be_is_said", kernel::what_cannot_be_is_said),
     case("world::up_exec_down", world::up_exec_down),
     case("world::clean_removes_what_sigkill_left_and_nothing_else", world::clean_removes_what_sigkill_left),
