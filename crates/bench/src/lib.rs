@@ -10,6 +10,7 @@ mod run;
 pub mod scenario;
 pub mod search;
 mod serve;
+pub mod settings;
 pub mod stats;
 mod summary;
 mod tcp_check;

@@ -2,10 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-/// Bytes of a scenario file.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Characters of a title, a question, a path.
-pub const TEXT_CHARS_MAX: usize = 1000;
 /// 2⁵³ − 1 is the largest integer that JSON readers agree on (RFC 8259 section 6).
 pub const SEED: RangeInclusive<u64> = 0..=(1 << 53) - 1;
 /// Ethernet's largest payload: frames have no more than [`FRAME_BYTES`].

@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::bounds;
 use super::model::{Layer, Lineup, Rate, Scenario};
 use super::plan;
-use super::read::{Fault, Spots};
 use super::words::{Engine, KernelAddress, KernelWork, LinkKind};
+use crate::settings::{Fault, Spots};
 
 /// Two or more settings that cannot hold at once.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

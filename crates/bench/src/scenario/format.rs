@@ -10,10 +10,11 @@ use natrig_lab::net::Ipv4Net;
 use natrig_lab::topology::{MAX_NAT_ADDRESSES, MAX_POD_ADDRESSES, MAX_QUEUES, MAX_SERVER_ADDRESSES, MIN_MTU, Topology};
 
 use super::bounds;
-use super::kinds::{frame_size, network, number, one_or_more, parsed, ports, profile, text, whole, word};
 use super::model::{Layer, Limits, Link, Measure, Placement, Rate, Scenario, Search, Traffic};
-use super::read::{Fault, Section, Spots, walk};
-use super::words::{Design, Engine, KernelAddress, Word};
+use super::values::{frame_size, ports};
+use super::words::{Design, Engine, KernelAddress};
+use crate::settings::kinds::{network, number, one_or_more, parsed, profile, text, whole, word};
+use crate::settings::{Fault, Section, Spots, Word, walk};
 
 /// Reads `input`; relative paths in it start at the folder of `file`.
 pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {

@@ -1,8 +1,8 @@
 //! Settings that were typed and would change nothing: whoever typed them believes that they do.
 
 use super::model::Scenario;
-use super::read::{Fault, Spots};
 use super::words::Engine;
+use crate::settings::{Fault, Spots};
 
 /// The first setting in the file that has no effect.
 pub(super) fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {

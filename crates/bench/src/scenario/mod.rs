@@ -2,36 +2,27 @@
 //!
 //! A scenario file is TOML. What was typed (a tree of values that know where they stood) and what it means ([`Scenario`]) are two
 //! things: between them every setting is checked, every default filled in, and every mistake answered with its line and the mend.
-//!
-//! The tree is walked by hand rather than by serde's derive: the derive knows neither bounds nor what a setting is for, names Rust's
-//! types in its messages, and reports the first mistake it visits rather than the first in the file.
 
 pub mod bounds;
 mod check;
-mod error;
 mod format;
 mod idle;
-mod kinds;
 mod model;
 mod plan;
 mod quick;
-mod read;
-mod suggest;
-mod syntax;
+pub mod values;
 mod words;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 pub use check::Violation;
-pub use error::{Diagnostic, ScenarioError};
 pub use model::{
     FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic,
 };
-pub use words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection, Word};
+pub use words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection};
 
-use read::{Fault, Spots};
+pub use crate::settings::{Diagnostic, ScenarioError, Word};
+use crate::settings::{Fault, RATES, Source, Spots};
 
 impl Scenario {
     /// Reads a scenario from the text of a file.
@@ -43,10 +34,7 @@ impl Scenario {
     ///
     /// The first mistake in the text.
     pub fn parse(text: &str, filename: &str, known_profiles: &[&str]) -> Result<Self, ScenarioError> {
-        let text = without_mark(text);
-        resolve(text, filename, known_profiles)
-            .map(|(scenario, _)| scenario)
-            .map_err(|fault| ScenarioError::rejected(text, filename, fault))
+        Source::new(text, filename).read(|text, file| resolve(text, file, known_profiles)).map(|(scenario, _)| scenario)
     }
 
     /// Reads the scenario file at `path`; see [`Self::parse`]. Profiles named by path must exist.
@@ -55,36 +43,25 @@ impl Scenario {
     ///
     /// The file cannot be read, is too large, or has a mistake: the first one.
     pub fn load(path: &Path, known_profiles: &[&str]) -> Result<Self, ScenarioError> {
-        let filename = path.display().to_string();
-        let bytes = read_bounded(path, &filename)?;
-        let text = match std::str::from_utf8(&bytes) {
-            Ok(text) => without_mark(text),
-            Err(error) => return Err(ScenarioError::not_text(&bytes, &filename, error)),
-        };
-        resolve(text, &filename, known_profiles)
-            .and_then(|(scenario, spots)| profiles_exist(&scenario, &spots).map(|()| scenario))
-            .map_err(|fault| ScenarioError::rejected(text, &filename, fault))
+        Self::from_source(&Source::load(path)?, known_profiles)
+    }
+
+    /// Reads the scenario from a file that has been loaded; see [`Self::load`].
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in the text.
+    pub fn from_source(source: &Source, known_profiles: &[&str]) -> Result<Self, ScenarioError> {
+        source.test(&[RATES])?;
+        source.read(|text, file| {
+            let (scenario, spots) = resolve(text, file, known_profiles)?;
+            profiles_exist(&scenario, &spots).map(|()| scenario)
+        })
     }
 }
 
-fn read_bounded(path: &Path, filename: &str) -> Result<Vec<u8>, ScenarioError> {
-    let unreadable = |source| ScenarioError::Unreadable { file: filename.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(bounds::FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > bounds::FILE_BYTES_MAX {
-        return Err(ScenarioError::TooLarge { file: filename.to_owned() });
-    }
-    Ok(bytes)
-}
-
-/// Some editors begin UTF-8 text with a byte order mark; it is not part of the first line.
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
-fn resolve(text: &str, filename: &str, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {
-    let (scenario, spots) = format::read(text, Path::new(filename), known_profiles)?;
+fn resolve(text: &str, file: &Path, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {
+    let (scenario, spots) = format::read(text, file, known_profiles)?;
     idle::check(&scenario, &spots)?;
     match scenario.check() {
         Ok(()) => Ok((scenario, spots)),

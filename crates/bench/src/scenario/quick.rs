@@ -5,7 +5,8 @@ use natrig_lab::topology::{Pods, Topology};
 use natrig_traffic::Arrivals;
 
 use super::model::{FrameSize, Layer, Limits, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic};
-use super::words::{Design, KernelWork, LinkKind, TrafficDirection, Word};
+use super::words::{Design, KernelWork, LinkKind, TrafficDirection};
+use crate::settings::Word;
 
 impl Scenario {
     /// What `natrig run` measures when it is given no file: all four designs within a minute, on any machine.

@@ -2,49 +2,9 @@
 
 use natrig_lab::plan::PortChoice;
 use natrig_traffic::Arrivals;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// A setting that is one word from a closed list.
-pub trait Word: Copy + Eq + 'static {
-    /// Every value, in the order in which it is shown to people.
-    const ALL: &'static [Self];
-
-    /// The word that stands for this value in scenario files, results and on the command line.
-    fn word(self) -> &'static str;
-
-    /// The value that `word` stands for.
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|value| value.word() == word)
-    }
-}
-
-/// Declares an enum whose word is the same in files, in results and in the schema.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-        pub enum $name {
-            $($(#[$value_doc])* #[serde(rename = $word)] $value,)+
-        }
-
-        impl Word for $name {
-            const ALL: &'static [Self] = &[$(Self::$value),+];
-
-            fn word(self) -> &'static str {
-                match self {
-                    $(Self::$value => $word,)+
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.word())
-            }
-        }
-    };
-}
+use crate::settings::Word;
+use crate::words;
 
 words! {
     /// Where addresses are translated: the 2×2 that every report is built on.
@@ -153,6 +113,8 @@ words! {
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
+
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::Utf8Error;
 
 use thiserror::Error;
 
-use super::bounds;
+use super::FILE_BYTES_MAX;
 use super::read::Fault;
 
 /// Why there is no scenario. Shown as it is: several lines that begin with `error:`.
@@ -23,7 +23,7 @@ pub enum ScenarioError {
     /// The file is larger than any scenario.
     #[error(
         "error: {file} is larger than a scenario can be, which is {} bytes\nhelp: is this the right file?",
-        bounds::FILE_BYTES_MAX
+        FILE_BYTES_MAX
     )]
     TooLarge {
         /// The file as it was named.

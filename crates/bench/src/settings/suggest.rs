@@ -1,7 +1,7 @@
 //! What somebody may have meant.
 
 /// The candidate nearest to `typed`, if one is near enough to have been meant.
-pub(super) fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let typed: Vec<char> = normalised(typed).take(LENGTH_MAX + 1).collect();
     if typed.len() > LENGTH_MAX {
         return None;

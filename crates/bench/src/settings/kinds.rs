@@ -7,14 +7,15 @@ use std::path::Path;
 use natrig_lab::net::{Ipv4Net, Ipv4NetError};
 use toml::de::{DeInteger, DeValue};
 
-use super::bounds;
-use super::model::{FrameMix, FrameSize, PortRange};
 use super::read::{Spot, Value, Wrong};
 use super::suggest::nearest;
-use super::words::Word;
+use super::word::Word;
+
+/// Characters of a title, a question, a path.
+const TEXT_CHARS_MAX: usize = 1000;
 
 /// What kind of thing `value` is, for people.
-pub(super) fn noun(value: &DeValue<'_>) -> &'static str {
+pub fn noun(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text in quotes",
         DeValue::Integer(_) => "a whole number",
@@ -27,7 +28,7 @@ pub(super) fn noun(value: &DeValue<'_>) -> &'static str {
 }
 
 /// A whole number within `range`.
-pub(super) fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&Value<'_>) -> Result<T, Wrong>
+pub fn whole<T>(range: RangeInclusive<T>) -> impl Fn(&Value<'_>) -> Result<T, Wrong>
 where
     T: Copy + Into<i128> + TryFrom<i128>,
 {
@@ -54,7 +55,7 @@ where
 }
 
 /// A number within `range`, with or without a point.
-pub(super) fn number(range: RangeInclusive<f64>) -> impl Fn(&Value<'_>) -> Result<f64, Wrong> {
+pub fn number(range: RangeInclusive<f64>) -> impl Fn(&Value<'_>) -> Result<f64, Wrong> {
     move |value| {
         let help = format!("write a number from {} to {}", range.start(), range.end());
         let Some(text) = digits(value.get_ref()) else {
@@ -72,13 +73,10 @@ pub(super) fn number(range: RangeInclusive<f64>) -> impl Fn(&Value<'_>) -> Resul
 }
 
 /// A text of one line.
-pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
+pub fn text(value: &Value<'_>) -> Result<String, Wrong> {
     let text = string(value, "a text", "write it in quotes: \"…\"")?;
-    if text.chars().count() > bounds::TEXT_CHARS_MAX {
-        return Err(Wrong::new(
-            format!("is longer than {} characters", bounds::TEXT_CHARS_MAX),
-            "say it in a sentence or two",
-        ));
+    if text.chars().count() > TEXT_CHARS_MAX {
+        return Err(Wrong::new(format!("is longer than {} characters", TEXT_CHARS_MAX), "say it in a sentence or two"));
     }
     if text.chars().any(char::is_control) {
         return Err(Wrong::new("holds a line break or a control character", "write it on one line, without escapes"));
@@ -87,7 +85,7 @@ pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
 }
 
 /// The name of a built-in profile, or the path of a file; a relative one starts at `folder`.
-pub(super) fn profile(folder: &Path, known: &[&str]) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
+pub fn profile(folder: &Path, known: &[&str]) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
     move |value| {
         let text = text(value)?;
         if text.contains('/') || text.ends_with(".toml") {
@@ -106,7 +104,7 @@ pub(super) fn profile(folder: &Path, known: &[&str]) -> impl Fn(&Value<'_>) -> R
 }
 
 /// One word of a closed list.
-pub(super) fn word<W: Word>(value: &Value<'_>) -> Result<W, Wrong> {
+pub fn word<W: Word>(value: &Value<'_>) -> Result<W, Wrong> {
     let words: Vec<&str> = W::ALL.iter().map(|word| word.word()).collect();
     let accepted = match words[..] {
         [only] => format!("the only choice is \"{only}\""),
@@ -123,7 +121,7 @@ pub(super) fn word<W: Word>(value: &Value<'_>) -> Result<W, Wrong> {
 }
 
 /// Something that is written as text and has an example of how.
-pub(super) fn parsed<T: std::str::FromStr>(
+pub fn parsed<T: std::str::FromStr>(
     kind: &'static str,
     example: &'static str,
 ) -> impl Fn(&Value<'_>) -> Result<T, Wrong> {
@@ -135,7 +133,7 @@ pub(super) fn parsed<T: std::str::FromStr>(
 }
 
 /// A network.
-pub(super) fn network(value: &Value<'_>) -> Result<Ipv4Net, Wrong> {
+pub fn network(value: &Value<'_>) -> Result<Ipv4Net, Wrong> {
     const HELP: &str = "write address and prefix length in quotes, for example \"10.0.1.0/24\"";
     let text = string(value, "a network", HELP)?;
     text.parse().map_err(|error| match error {
@@ -152,7 +150,7 @@ pub(super) fn network(value: &Value<'_>) -> Result<Ipv4Net, Wrong> {
 }
 
 /// One or several values, none twice, with the places where they stand.
-pub(super) fn one_or_more<T: PartialEq + Display>(
+pub fn one_or_more<T: PartialEq + Display>(
     most: usize,
     element: impl Fn(&Value<'_>) -> Result<T, Wrong>,
 ) -> impl Fn(&Value<'_>) -> Result<Vec<(Spot, T)>, Wrong> {
@@ -182,58 +180,21 @@ pub(super) fn one_or_more<T: PartialEq + Display>(
     }
 }
 
-/// Bytes of a frame, or the name of a mixture.
-pub(super) fn frame_size(value: &Value<'_>) -> Result<FrameSize, Wrong> {
-    let help = || {
-        format!(
-            "write bytes with FCS from {} to {}, or \"imix\"",
-            bounds::FRAME_BYTES.start(),
-            bounds::FRAME_BYTES.end()
-        )
-    };
-    let number =
-        || whole(bounds::FRAME_BYTES)(value).map(FrameSize::Bytes).map_err(|wrong| Wrong { help: help(), ..wrong });
-    match value.get_ref().as_str() {
-        Some("imix") => Ok(FrameSize::Mix(FrameMix::Imix)),
-        Some(text) => Err(Wrong::new(format!("knows no mixture {}", quoted(text)), help())),
-        None if value.get_ref().is_integer() => number(),
-        None => {
-            Err(Wrong::new(format!("must be a number of bytes or \"imix\", not {}", noun(value.get_ref())), help()))
-        }
-    }
-}
-
-/// A port, or a range of ports as "first-last".
-pub(super) fn ports(value: &Value<'_>) -> Result<PortRange, Wrong> {
-    const HELP: &str = "write the first and the last port in quotes, for example \"32768-60999\"";
-    if value.get_ref().is_integer() {
-        return whole(bounds::PORT)(value).map(|port| PortRange { first: port, last: port });
-    }
-    let text = string(value, "a range of ports", HELP)?;
-    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| bounds::PORT.contains(port));
-    match text.split_once('-').map(|(first, last)| (port(first), port(last))) {
-        Some((Some(first), Some(last))) if first <= last => Ok(PortRange { first, last }),
-        Some((Some(first), Some(last))) => {
-            Err(Wrong::new(format!("ends at {last}, below its start {first}"), format!("write \"{last}-{first}\"")))
-        }
-        _ => Err(Wrong::new(format!("must be a range of ports from 1 to 65535, not {}", quoted(text)), HELP)),
-    }
-}
-
 /// `text` in quotes, [`shortened`].
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("\"{}\"", shortened(text))
 }
 
 /// `text` harmless on a terminal, and not too long.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     const SHOWN: usize = 60;
     let head: String = text.chars().take(SHOWN).collect();
     let more = if head.len() < text.len() { "…" } else { "" };
     format!("{}{more}", head.escape_debug())
 }
 
-fn string<'v>(value: &'v Value<'_>, kind: &str, help: &str) -> Result<&'v str, Wrong> {
+/// What stands in quotes; `kind` and `help` are for when nothing does.
+pub fn string<'v>(value: &'v Value<'_>, kind: &str, help: &str) -> Result<&'v str, Wrong> {
     let value = value.get_ref();
     value.as_str().ok_or_else(|| Wrong::new(format!("must be {kind}, not {}", noun(value)), help))
 }

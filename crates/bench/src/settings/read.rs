@@ -8,43 +8,49 @@ use toml::de::{DeTable, DeValue};
 
 use super::kinds::{noun, shortened};
 use super::suggest::nearest;
-use super::syntax;
+use super::{TEST_KEY, syntax};
 
 /// Bytes of the text.
-pub(super) type Spot = Range<usize>;
+pub type Spot = Range<usize>;
 
 /// A value that knows where it stands.
-pub(super) type Value<'t> = Spanned<DeValue<'t>>;
+pub type Value<'t> = Spanned<DeValue<'t>>;
 
 /// What is wrong at one place of the text.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) at: Spot,
-    pub(super) message: String,
-    pub(super) help: String,
+pub struct Fault {
+    /// Where.
+    pub at: Spot,
+    /// What.
+    pub message: String,
+    /// The mend.
+    pub help: String,
 }
 
 /// What is wrong with a value: reads after the name of its key.
-pub(super) struct Wrong {
+pub struct Wrong {
     /// Where, if not at the whole value.
-    pub(super) at: Option<Spot>,
-    pub(super) what: String,
-    pub(super) help: String,
+    pub at: Option<Spot>,
+    /// What, as in "must be a word, not a whole number".
+    pub what: String,
+    /// The mend.
+    pub help: String,
 }
 
 impl Wrong {
-    pub(super) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+    /// Wrong as a whole.
+    pub fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { at: None, what: what.into(), help: help.into() }
     }
 }
 
 /// Where the settings that were typed stood, by their dotted names.
 #[derive(Default)]
-pub(super) struct Spots(HashMap<String, Spot>);
+pub struct Spots(HashMap<String, Spot>);
 
 impl Spots {
     /// Where `name` stands; if it was not typed, where the nearest section around it does; else the start of the text.
-    pub(super) fn of(&self, name: &str) -> Spot {
+    pub fn of(&self, name: &str) -> Spot {
         let mut name = name;
         loop {
             if let Some(spot) = self.0.get(name) {
@@ -58,7 +64,7 @@ impl Spots {
     }
 
     /// Whether `name` was typed.
-    pub(super) fn typed(&self, name: &str) -> bool {
+    pub fn typed(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }
@@ -82,7 +88,7 @@ struct Stray {
 }
 
 /// A section of the file while its keys are asked for.
-pub(super) struct Section<'t, 'n> {
+pub struct Section<'t, 'n> {
     /// Dotted name; empty for the top of the file.
     name: String,
     at: Spot,
@@ -92,7 +98,7 @@ pub(super) struct Section<'t, 'n> {
 }
 
 /// Parses `text` and has `walk` ask for everything that there can be in it.
-pub(super) fn walk(text: &str, walk: impl FnOnce(&mut Section<'_, '_>)) -> Result<Spots, Fault> {
+pub fn walk(text: &str, walk: impl FnOnce(&mut Section<'_, '_>)) -> Result<Spots, Fault> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if let Some(fault) = errors.iter().map(|error| syntax::fault(text, error)).min_by_key(|fault| fault.at.start) {
         return Err(fault);
@@ -112,12 +118,7 @@ pub(super) fn walk(text: &str, walk: impl FnOnce(&mut Section<'_, '_>)) -> Resul
 
 impl<'t> Section<'t, '_> {
     /// Sets `slot` to what stands at `key`, if something does.
-    pub(super) fn set<T>(
-        &mut self,
-        key: &'static str,
-        slot: &mut T,
-        read: impl FnOnce(&Value<'_>) -> Result<T, Wrong>,
-    ) {
+    pub fn set<T>(&mut self, key: &'static str, slot: &mut T, read: impl FnOnce(&Value<'_>) -> Result<T, Wrong>) {
         if let Some(value) = self.ask(key) {
             match read(value) {
                 Ok(read) => *slot = read,
@@ -127,7 +128,7 @@ impl<'t> Section<'t, '_> {
     }
 
     /// Like [`Self::set`] for lists; remembers where each element stood.
-    pub(super) fn set_list<T>(
+    pub fn set_list<T>(
         &mut self,
         key: &'static str,
         slot: &mut Vec<T>,
@@ -147,11 +148,7 @@ impl<'t> Section<'t, '_> {
     }
 
     /// What stands at `key`, which must not be missing.
-    pub(super) fn need<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&Value<'_>) -> Result<T, Wrong>,
-    ) -> Option<T> {
+    pub fn need<T>(&mut self, key: &'static str, read: impl FnOnce(&Value<'_>) -> Result<T, Wrong>) -> Option<T> {
         let mut slot = None;
         self.set(key, &mut slot, |value| read(value).map(Some));
         if !self.table.contains_key(key) {
@@ -165,7 +162,7 @@ impl<'t> Section<'t, '_> {
     }
 
     /// Has `read` ask for the keys of the section `key`, whether it is there or not.
-    pub(super) fn section(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
+    pub fn section(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, '_>)) {
         let empty = DeTable::new();
         let name = self.dotted(key);
         let (table, at) = match self.ask(key) {
@@ -193,18 +190,18 @@ impl<'t> Section<'t, '_> {
     }
 
     /// Whether a table stands at `key`.
-    pub(super) fn holds_table(&self, key: &str) -> bool {
+    pub fn holds_table(&self, key: &str) -> bool {
         self.table.get(key).is_some_and(|value| value.get_ref().is_table())
     }
 
     /// Notes a fault of this section at `key`.
-    pub(super) fn fault(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub fn fault(&mut self, key: &str, message: impl Into<String>, help: impl Into<String>) {
         let at = self.notes.spots.of(&self.dotted(key));
         self.notes.faults.push(Fault { at, message: message.into(), help: help.into() });
     }
 
     /// Whether something stands at `key`.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
@@ -225,7 +222,10 @@ impl<'t> Section<'t, '_> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
-    fn finish(self) {
+    fn finish(mut self) {
+        if self.name.is_empty() {
+            self.asked.push(TEST_KEY);
+        }
         for (key, value) in self.table {
             if !self.asked.contains(&key.get_ref().as_ref()) {
                 self.notes.strays.push(Stray {
