@@ -105,7 +105,7 @@ pub fn walk(text: &str, walk: impl FnOnce(&mut Section<'_, '_>)) -> Result<Spots
     }
     let mut notes = Notes::default();
     let mut top =
-        Section { name: String::new(), at: 0..0, table: document.get_ref(), asked: Vec::new(), notes: &mut notes };
+        Section { name: String::new(), at: 0..0, table: document.get_ref(), asked: vec![TEST_KEY], notes: &mut notes };
     walk(&mut top);
     top.finish();
     let Notes { mut faults, spots, known, strays } = notes;
@@ -222,10 +222,7 @@ impl<'t> Section<'t, '_> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
-    fn finish(mut self) {
-        if self.name.is_empty() {
-            self.asked.push(TEST_KEY);
-        }
+    fn finish(self) {
         for (key, value) in self.table {
             if !self.asked.contains(&key.get_ref().as_ref()) {
                 self.notes.strays.push(Stray {
