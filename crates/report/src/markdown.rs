@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 
 use natrig_bench::result::RunResult;
-use natrig_bench::scenario::FrameSize;
 
 use crate::answer::Answer;
 use crate::digest::{self, Accounting};
 use crate::numbers::plain;
-use crate::view::{CostCell, CostTable, DesignRow, DesignTable};
+use crate::view::{CostCell, CostTable, DesignRow, DesignTable, EngineTable, Quotient};
 
 /// Writes `result` as Markdown that ends with a line feed. Texts from the result are escaped.
 pub fn render(result: &RunResult) -> String {
@@ -32,15 +31,18 @@ pub fn render(result: &RunResult) -> String {
 
 fn tables(page: &mut String, result: &RunResult) {
     let costs = CostTable::all(result);
-    let several = result.scenario.traffic.frame_sizes.len() > 1;
-    let of = |size: FrameSize| if several { format!(": {}", digest::frames(size)) } else { String::new() };
     for designs in DesignTable::all(result).iter().filter(|table| table.is_measured()) {
-        let _ = writeln!(page, "\n## What each design does{}\n", of(designs.frame_size));
+        let _ = writeln!(page, "\n## What each design does{}\n", designs.part);
         design_table(page, result, designs);
-        if let Some(costs) = costs.iter().find(|costs| costs.frame_size == designs.frame_size) {
-            let _ = writeln!(page, "\n## What each layer costs{}\n", of(costs.frame_size));
+        let place = (designs.lineup, designs.frame_size);
+        if let Some(costs) = costs.iter().find(|costs| (costs.lineup, costs.frame_size) == place) {
+            let _ = writeln!(page, "\n## What each layer costs{}\n", costs.part);
             cost_table(page, costs);
         }
+    }
+    for engines in EngineTable::all(result) {
+        let _ = writeln!(page, "\n## {} against {}{}\n", engines.engines, engines.against, engines.part);
+        engine_table(page, &engines);
     }
 }
 
@@ -53,7 +55,7 @@ fn design_table(page: &mut String, result: &RunResult, designs: &DesignTable) {
         [
             "NAT at".to_owned(),
             format!("{rate}, {rate_unit}"),
-            "ns per packet on the layers' core".to_owned(),
+            format!("ns per packet, {}", designs.times_on),
             "of it rewriting".to_owned(),
             format!("latency p50, {latency_unit}"),
             "p99".to_owned(),
@@ -116,6 +118,21 @@ fn change(cell: &CostCell) -> String {
     match cell.mark {
         None => format!("**{}**{range}", cell.value),
         Some(mark) => format!("{} {}{range}", escaped(mark.sign()), cell.value),
+    }
+}
+
+fn engine_table(page: &mut String, engines: &EngineTable) {
+    row(page, ["NAT at"].into_iter().chain(engines.columns));
+    let _ = writeln!(page, "|---|---:|---:|---:|");
+    for (design, quotients) in &engines.rows {
+        let cells = quotients.iter().map(|Quotient { value, range, .. }| {
+            if range.is_empty() { format!("**{value}**") } else { format!("**{value}** ({range})") }
+        });
+        row(page, [format!("**{design}**")].into_iter().chain(cells));
+    }
+    let _ = writeln!(page, "\nQuotients {}.", engines.source);
+    if engines.is_bound() {
+        let _ = writeln!(page, "\n{}", EngineTable::BOUND);
     }
 }
 

@@ -128,6 +128,27 @@ impl Scale {
     }
 }
 
+/// How the quotients of an interval are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quotients(Scale);
+
+impl Quotients {
+    /// As many digits as the interval bears out.
+    pub(crate) fn of(interval: &Interval) -> Self {
+        Self(Scale::of(Unit { name: "×", size: 1.0 }, interval))
+    }
+
+    /// The number alone.
+    pub(crate) fn number(&self, quotient: f64) -> String {
+        self.0.number(quotient)
+    }
+
+    /// The number and a sign of multiplication: `8.4×`.
+    pub(crate) fn with_sign(&self, quotient: f64) -> String {
+        format!("{}×", self.number(quotient))
+    }
+}
+
 /// True if an interval holds 0, or ends so near to it that it is written as 0.
 pub(crate) fn touches_zero(quantity: Quantity, interval: &Interval) -> bool {
     let nearest = interval.low.abs().min(interval.high.abs());

@@ -5,8 +5,8 @@
 mod fixtures;
 
 use fixtures::{Recipe, make_late, make_wrong};
-use natrig_bench::result::{Effects, Interval, Purpose, RunResult, Status, Trial};
-use natrig_bench::scenario::{Design, FrameMix, FrameSize, Rate};
+use natrig_bench::result::{Effects, EngineComparison, Interval, Purpose, RunResult, Status, Trial};
+use natrig_bench::scenario::{Design, Engine, FrameMix, FrameSize, Lineup, Rate, Word};
 use natrig_report::terminal::Options;
 use natrig_report::{answer, markdown, terminal};
 
@@ -156,6 +156,52 @@ fn interacting() -> RunResult {
     recipe.make()
 }
 
+/// natrig's own NAT and the kernel's side by side: the kernel takes three times as long, and its time is not the layers' alone.
+fn engines() -> RunResult {
+    let mut result = complete();
+    let kernel = {
+        let mut recipe = Recipe::default();
+        for figures in &mut recipe.figures {
+            figures.rate_pps /= 3.0;
+            figures.ns_per_packet *= 3.0;
+        }
+        recipe.make()
+    };
+    result.scenario.engines = vec![Engine::Nftables, Engine::Userspace];
+    let [ours, theirs] = [Engine::Userspace, Engine::Nftables].map(Lineup::both);
+    for design in &mut result.designs {
+        design.cpu_ns_per_packet = design.ns_per_packet;
+    }
+    for mut design in kernel.designs {
+        design.engines = theirs;
+        (design.cpu_ns_per_packet, design.ns_per_packet) = (design.ns_per_packet, None);
+        design.process_ns_per_packet = None;
+        result.designs.push(design);
+    }
+    for mut costs in kernel.costs {
+        costs.engines = theirs;
+        (costs.cpu_ns_per_packet, costs.ns_per_packet) = (costs.ns_per_packet, None);
+        result.costs.push(costs);
+    }
+    result.trials.extend(kernel.trials.into_iter().map(|trial| Trial { engines: theirs, ..trial }));
+    let about =
+        |median: f64| Some(Interval { median, low: median * 0.97, high: median * 1.04, confidence: 0.9375, rounds: 5 });
+    result.comparisons = Design::ALL
+        .iter()
+        .map(|design| EngineComparison {
+            design: *design,
+            frame_size: FrameSize::Bytes(64),
+            engines: ours,
+            against: theirs,
+            rate: about(3.0),
+            cpu_ns_per_packet: about(1.0 / 3.0),
+            latency_ns_p50: about(1.0),
+            latency_ns_p99: about(1.0),
+        })
+        .collect();
+    result
+}
+
 /// A machine that does something else all the time: no trial counts.
 fn busy() -> RunResult {
     let mut result = complete();
@@ -181,7 +227,7 @@ fn failed() -> RunResult {
 /// A name, and how to make the result.
 type Case = (&'static str, fn() -> RunResult);
 
-const ALL: [Case; 14] = [
+const ALL: [Case; 15] = [
     ("complete", complete),
     ("interrupted", interrupted),
     ("time_limit", time_limit),
@@ -194,6 +240,7 @@ const ALL: [Case; 14] = [
     ("saturated", saturated),
     ("frame_sizes", frame_sizes),
     ("interacting", interacting),
+    ("engines", engines),
     ("busy", busy),
     ("failed", failed),
 ];
@@ -220,7 +267,9 @@ fn terminal_texts() {
 fn markdown_pages() {
     settings().bind(|| {
         for (name, make) in ALL {
-            if ["complete", "one_round", "generator_bound", "mistranslated", "frame_sizes", "failed"].contains(&name) {
+            if ["complete", "one_round", "generator_bound", "mistranslated", "frame_sizes", "engines", "failed"]
+                .contains(&name)
+            {
                 insta::assert_snapshot!(format!("markdown-{name}"), markdown::render(&make()));
             }
         }

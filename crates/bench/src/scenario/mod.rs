@@ -15,6 +15,8 @@ mod words;
 
 use std::path::Path;
 
+pub use natrig_lab::plan::PortChoice;
+
 pub use check::Violation;
 pub use model::{
     FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic,

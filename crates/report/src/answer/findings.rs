@@ -1,13 +1,14 @@
 //! What the figures say.
 
-use natrig_bench::result::{Interval, RunResult};
+use natrig_bench::result::{EngineComparison, Interval, RunResult};
+use natrig_bench::scenario::Design;
 
 use super::capitalised;
 use crate::digest::{
-    Accounting, Cell, Costs, Effect, Metric, Verdict, cells, costs, frames, intervals, latency_load, names,
+    Accounting, Cell, Costs, Effect, Metric, Verdict, cells, costs, frames, intervals, latency_load, names, part,
     rate_is_searched,
 };
-use crate::numbers::{Quantity, Scale, Unit, count, counted, figure, list, percent};
+use crate::numbers::{Quantity, Quotients, Scale, Unit, count, counted, figure, list, percent};
 
 pub(super) fn of(result: &RunResult) -> Vec<String> {
     let cells = cells(result);
@@ -17,24 +18,70 @@ pub(super) fn of(result: &RunResult) -> Vec<String> {
     if measured.is_empty() {
         findings.push(nothing(result));
     } else if costs.is_empty() {
+        findings.extend(engines(result, &measured));
         findings.extend(measured.iter().map(|cell| one_design(result, cell)));
     } else {
+        findings.extend(engines(result, &measured));
         findings.extend(layers(result, &costs));
     }
     findings
 }
 
+/// How engines compare where they translate: a sentence for each design.
+fn engines(result: &RunResult, cells: &[&Cell<'_>]) -> Vec<String> {
+    let sentence = |row: &EngineComparison| {
+        let place = where_nat_stands(row.design)?;
+        let here = cells.iter().filter(|cell| {
+            let summary = cell.summary;
+            (summary.design, summary.frame_size) == (row.design, row.frame_size)
+                && [row.engines, row.against].contains(&summary.engines)
+        });
+        let bound = here.into_iter().any(|cell| cell.generator_bound().is_some());
+        let rate = row.rate.as_ref().filter(|_| !bound).map(|rate| {
+            let what = if rate_is_searched(result) { "highest rate without loss" } else { "rate delivered" };
+            format!("has {} the {what}{}", Quotients::of(rate).with_sign(rate.median), quotient_range(rate))
+        });
+        let time = row.cpu_ns_per_packet.as_ref().map(|time| {
+            let times = Quotients::of(time).with_sign(time.median);
+            format!("takes {times} the processor time per packet{}, counted on all cores", quotient_range(time))
+        });
+        let parts: Vec<String> = [rate, time].into_iter().flatten().collect();
+        let several = result.scenario.traffic.frame_sizes.len() > 1;
+        let size = if several { format!(" with {}", frames(row.frame_size)) } else { String::new() };
+        let EngineComparison { engines, against, .. } = row;
+        (!parts.is_empty()).then(|| {
+            format!("{}{size}, {engines} {} (against {against}).", capitalised(place.to_owned()), list(&parts))
+        })
+    };
+    result.comparisons.iter().filter_map(sentence).collect()
+}
+
+/// Nothing where nothing translates.
+fn where_nat_stands(design: Design) -> Option<&'static str> {
+    match design {
+        Design::None => None,
+        Design::Node => Some("with NAT at the node only"),
+        Design::Gateway => Some("with NAT at the gateway only"),
+        Design::Both => Some("with NAT at node and gateway"),
+    }
+}
+
+fn quotient_range(interval: &Interval) -> String {
+    let times = Quotients::of(interval);
+    match interval.rounds {
+        0 | 1 => String::new(),
+        _ => format!(" ({}\u{a0}to\u{a0}{})", times.number(interval.low), times.number(interval.high)),
+    }
+}
+
 fn layers(result: &RunResult, costs: &[Costs<'_>]) -> Vec<String> {
     let mut findings = Vec::new();
     for (index, costs) in costs.iter().enumerate() {
-        let size = if result.scenario.traffic.frame_sizes.len() > 1 {
-            format!("{}: ", frames(costs.frame_size))
-        } else {
-            String::new()
-        };
+        let part = part(result, costs.lineup, costs.frame_size);
+        let size = part.strip_prefix(": ").map_or_else(String::new, |part| format!("{part}: "));
         let on_top = layer(result, costs, Effect::NodeOnTop, "behind the gateway's NAT, the node's NAT");
         findings.push(capitalised(format!("{size}{on_top}")));
-        // With several frame sizes the question is how the answer changes with size; the rest is in the tables.
+        // With several frame sizes or engines the question is how the answer changes; the rest is in the tables.
         if index == 0 {
             let gateway = layer(result, costs, Effect::Gateway, "by itself, the gateway's NAT");
             findings.push(capitalised(format!("{size}{gateway}")));
@@ -231,13 +278,9 @@ fn one_design(result: &RunResult, cell: &Cell<'_>) -> String {
         0 | 1 => String::new(),
         _ => format!(" with {}", frames(summary.frame_size)),
     };
-    let translating = match (cell.design().translates_at_node(), cell.design().translates_at_gateway()) {
-        (false, false) => "With no NAT at all",
-        (true, false) => "With NAT at the node only",
-        (false, true) => "With NAT at the gateway only",
-        (true, true) => "With NAT at node and gateway",
-    };
-    format!("{translating}, this machine{size} {}.", list(&parts))
+    let translating = capitalised(where_nat_stands(cell.design()).unwrap_or("with no NAT at all").to_owned());
+    let by = if result.scenario.lineups().len() > 1 { format!(" by {}", summary.engines) } else { String::new() };
+    format!("{translating}{by}, this machine{size} {}.", list(&parts))
 }
 
 fn wrong(result: &RunResult) -> Option<String> {

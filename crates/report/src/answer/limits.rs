@@ -1,9 +1,9 @@
 //! What a run leaves open.
 
 use natrig_bench::result::{Purpose, RunResult, Trial};
-use natrig_bench::scenario::{Design, Placement, TrafficDirection, Word};
+use natrig_bench::scenario::{Design, Engine, Placement, TrafficDirection, Word};
 
-use crate::digest::{Cell, Rounds, cells, costs, distinct, names, rate_is_searched};
+use crate::digest::{Cell, Rounds, cell_names, cells, costs, distinct, names, rate_is_searched};
 use crate::numbers::{Quantity, count, counted, figure, list, percent};
 
 /// Rounds from which on a median has an interval of more than 90 %.
@@ -43,8 +43,9 @@ pub(super) fn of(result: &RunResult) -> Vec<String> {
 
 /// A profile is a behaviour, not a speed.
 fn products(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
-    let node = cells.iter().any(|cell| cell.design().translates_at_node());
-    let gateway = cells.iter().any(|cell| cell.design().translates_at_gateway());
+    let ours = |engine: Engine| engine == Engine::Userspace;
+    let node = cells.iter().any(|cell| cell.design().translates_at_node() && ours(cell.summary.engines.node));
+    let gateway = cells.iter().any(|cell| cell.design().translates_at_gateway() && ours(cell.summary.engines.gateway));
     let layers =
         [(node, "node", &result.scenario.node.profile), (gateway, "gateway", &result.scenario.gateway.profile)];
     let behaviours: Vec<String> = layers
@@ -124,11 +125,11 @@ fn all_four(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
 }
 
 fn generator(cells: &[&Cell<'_>]) -> Option<String> {
-    let bound = cells.iter().filter(|cell| cell.generator_bound().is_some()).map(|cell| cell.design());
+    let bound = cells.iter().copied().filter(|cell| cell.generator_bound().is_some());
     let worst = cells.iter().filter_map(|cell| cell.generator_bound()).max_by_key(|(rounds, _)| *rounds)?;
     Some(format!(
         "how fast {} can be: in up to {} of {} the generator, not the design, was the limit.",
-        names(bound),
+        cell_names(bound),
         worst.0,
         counted(worst.1, "round")
     ))
@@ -140,7 +141,7 @@ fn tails(cells: &[&Cell<'_>]) -> Option<String> {
     let least = short.iter().filter_map(|cell| cell.latency_samples_least()).min()?;
     Some(format!(
         "the tails of {}: a latency trial of {} is too short for p99.9, which takes 5,700.",
-        names(short.iter().map(|cell| cell.design())),
+        cell_names(short.iter().map(|cell| **cell)),
         counted(least, "frame")
     ))
 }
@@ -150,7 +151,7 @@ fn lag(cells: &[&Cell<'_>]) -> Option<String> {
     let late = |cell: &&&Cell<'_>| {
         let latency = cell.summary.latency?;
         let (lag, all) = (latency.send_lag.ns_p99?, latency.intended_to_received.ns_p99?);
-        (all > 0 && lag as f64 >= all as f64 * LAG_SHARE).then_some((lag, cell.design()))
+        (all > 0 && lag as f64 >= all as f64 * LAG_SHARE).then_some((lag, cell.name.clone()))
     };
     let (lag, design) = cells.iter().filter_map(|cell| late(&cell)).max_by_key(|(lag, _)| *lag)?;
     Some(format!(

@@ -3,12 +3,15 @@
 use natrig_bench::result::{DesignSummary, Invalid, Purpose, RunResult, Trial};
 use natrig_bench::scenario::{Design, Rate};
 
+use super::setting::design_name;
 use crate::numbers::{Quantity, counted, figure, list};
 
 /// A design at a frame size, and the trials it was measured in.
 #[derive(Debug)]
 pub(crate) struct Cell<'a> {
     pub summary: &'a DesignSummary,
+    /// The design's, with what stands in it where that may be one of several.
+    pub name: String,
     trials: Vec<&'a Trial>,
     rate: Rate,
 }
@@ -39,9 +42,11 @@ pub(crate) fn cells(result: &RunResult) -> Vec<Cell<'_>> {
 
 impl<'a> Cell<'a> {
     fn of(result: &'a RunResult, summary: &'a DesignSummary) -> Self {
-        let here = |trial: &&Trial| trial.design == summary.design && trial.frame_size == summary.frame_size;
+        let DesignSummary { engines, design, frame_size, .. } = summary;
+        let here = |trial: &&Trial| (trial.engines, trial.design, trial.frame_size) == (*engines, *design, *frame_size);
         let trials = result.trials.iter().filter(here).collect();
-        Self { summary, trials, rate: result.scenario.measure.rate }
+        let name = design_name(result, *engines, *design);
+        Self { summary, name, trials, rate: result.scenario.measure.rate }
     }
 
     pub(crate) fn design(&self) -> Design {
@@ -118,7 +123,7 @@ impl<'a> Cell<'a> {
     /// Why the rate is but a lower bound, in words; `None` if it is not.
     pub(crate) fn generator_words(&self) -> Option<String> {
         let (bound, all) = self.generator_bound()?;
-        let name = self.design();
+        let name = &self.name;
         let ceiling = f64::from(self.rate.highest_pps());
         let why = match self.generator_evidence() {
             Some((offered, achieved)) => {
@@ -172,6 +177,17 @@ pub(crate) fn distinct(designs: impl IntoIterator<Item = Design>) -> Vec<Design>
 /// Designs as a list, each once: `none, node and both`.
 pub(crate) fn names(designs: impl IntoIterator<Item = Design>) -> String {
     list(&distinct(designs).iter().map(Design::to_string).collect::<Vec<String>>())
+}
+
+/// Cells as a list, each once, in the order of the result.
+pub(crate) fn cell_names<'a, 'b: 'a>(cells: impl IntoIterator<Item = &'a Cell<'b>>) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for cell in cells {
+        if !names.contains(&cell.name) {
+            names.push(cell.name.clone());
+        }
+    }
+    list(&names)
 }
 
 /// True if the generator did not keep its schedule.

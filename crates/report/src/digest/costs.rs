@@ -1,7 +1,7 @@
 //! What to make of the 2×2: which differences a run can tell from nothing.
 
 use natrig_bench::result::{CostSummary, Effects, Interval, RunResult};
-use natrig_bench::scenario::{Design, FrameSize, Rate};
+use natrig_bench::scenario::{Design, FrameSize, Lineup, Rate};
 
 use super::cell::{Cell, cells};
 use crate::numbers::{Quantity, touches_zero};
@@ -46,6 +46,7 @@ const CONFIDENCE_MIN: f64 = 0.9;
 /// The costs at a frame size, with what is needed to judge them.
 #[derive(Debug)]
 pub(crate) struct Costs<'a> {
+    pub lineup: Lineup,
     pub frame_size: FrameSize,
     summary: &'a CostSummary,
     cells: Vec<Cell<'a>>,
@@ -59,13 +60,14 @@ pub(crate) fn costs(result: &RunResult) -> Vec<Costs<'_>> {
         Rate::Search(search) => search.precision,
         Rate::FixedPps(_) => 0.0,
     };
-    let of = |summary| {
-        let here: fn(&CostSummary, &Cell<'_>) -> bool = |summary, cell| cell.summary.frame_size == summary.frame_size;
-        let cells = cells(result).into_iter().filter(|cell| here(summary, cell)).collect();
-        Costs { frame_size: summary.frame_size, summary, cells, precision }
-    };
     let known = |costs: &Costs<'_>| Metric::ALL.into_iter().any(|metric| costs.effects(metric).is_some());
-    result.costs.iter().map(of).filter(known).collect()
+    result.costs.iter().map(|summary| of(result, summary, precision)).filter(known).collect()
+}
+
+fn of<'a>(result: &'a RunResult, summary: &'a CostSummary, precision: f64) -> Costs<'a> {
+    let CostSummary { engines: lineup, frame_size, .. } = *summary;
+    let here = |cell: &Cell<'_>| (cell.summary.engines, cell.summary.frame_size) == (lineup, frame_size);
+    Costs { lineup, frame_size, summary, cells: cells(result).into_iter().filter(here).collect(), precision }
 }
 
 impl Metric {
@@ -107,12 +109,17 @@ impl Effect {
 impl<'a> Costs<'a> {
     pub(crate) fn effects(&self, metric: Metric) -> Option<&'a Effects> {
         match metric {
-            Metric::TimePerPacket => self.summary.ns_per_packet.as_ref(),
+            Metric::TimePerPacket => self.summary.ns_per_packet.as_ref().or(self.summary.cpu_ns_per_packet.as_ref()),
             Metric::Rate => self.summary.rate_pps.as_ref(),
             Metric::P50 => self.summary.latency_ns_p50.as_ref(),
             Metric::P99 => self.summary.latency_ns_p99.as_ref(),
             Metric::P999 => self.summary.latency_ns_p999.as_ref(),
         }
+    }
+
+    /// Whether the time per packet is that on all cores: where the kernel forwards, no core is the layers' alone.
+    pub(crate) fn time_is_on_all_cores(&self) -> bool {
+        self.summary.ns_per_packet.is_none() && self.summary.cpu_ns_per_packet.is_some()
     }
 
     pub(crate) fn effect(&self, metric: Metric, effect: Effect) -> Option<&'a Interval> {

@@ -9,8 +9,8 @@ mod progress;
 mod setting;
 
 pub(crate) use accounting::{Accounting, fault, first_wrong_frame, invalid_trials};
-pub(crate) use cell::{Cell, Loss, cells, distinct, names};
+pub(crate) use cell::{Cell, Loss, cell_names, cells, distinct, names};
 pub(crate) use costs::{Costs, Effect, Metric, Verdict, costs};
 pub(crate) use dump::dump;
 pub(crate) use progress::{Rounds, alarms, intervals};
-pub(crate) use setting::{facts, frames, latency_load, rate_is_searched, tcp_checks, warnings};
+pub(crate) use setting::{facts, frames, latency_load, part, rate_is_searched, tcp_checks, warnings};

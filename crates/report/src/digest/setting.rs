@@ -1,9 +1,10 @@
 //! Under which circumstances a run measured, in words.
 
-use natrig_bench::result::RunResult;
-use natrig_bench::scenario::{Design, FrameMix, FrameSize, Rate, TrafficDirection, Word};
+use natrig_bench::result::{RunResult, TcpCheck};
+use natrig_bench::scenario::{
+    Design, Engine, FrameMix, FrameSize, Layer, Lineup, PortChoice, Rate, TrafficDirection, Word,
+};
 
-use super::cell::names;
 use super::progress::Rounds;
 use crate::numbers::{Quantity, count, counted, elapsed, list, percent, setting};
 
@@ -99,14 +100,53 @@ fn program(result: &RunResult) -> String {
 /// The boxes on the way, with what translates in them where it does.
 fn path(result: &RunResult) -> String {
     let scenario = &result.scenario;
-    let layer = |name: &str, profile: &str, translates: fn(Design) -> bool| {
-        if scenario.designs.iter().copied().any(translates) { format!("{name} ({profile})") } else { name.to_owned() }
+    let engines = |engine: fn(&Lineup) -> Engine| scenario.lineups().iter().map(engine).collect::<Vec<Engine>>();
+    let layer = |name: &str, layer: &Layer, engines: Vec<Engine>, translates: fn(Design) -> bool| {
+        if !scenario.designs.iter().copied().any(translates) {
+            return name.to_owned();
+        }
+        let what: Vec<String> = engines.into_iter().map(|engine| translator(layer, engine)).collect();
+        format!("{name} ({})", what.join(" or "))
     };
     format!(
         "pods ══ {} ══ {} ══ internet",
-        layer("node", &scenario.node.profile, Design::translates_at_node),
-        layer("gateway", &scenario.gateway.profile, Design::translates_at_gateway)
+        layer("node", &scenario.node, engines(|lineup| lineup.node), Design::translates_at_node),
+        layer("gateway", &scenario.gateway, engines(|lineup| lineup.gateway), Design::translates_at_gateway)
     )
+}
+
+/// What translates at a layer: a profile of natrig's own NAT, or the kernel's with its options.
+fn translator(layer: &Layer, engine: Engine) -> String {
+    match engine {
+        Engine::Userspace => layer.profile.clone(),
+        Engine::Nftables => {
+            let mut what = engine.to_string();
+            if layer.ports != PortChoice::Default {
+                what += &format!(" {}", layer.ports.word());
+            }
+            if let Some(range) = layer.port_range {
+                what += &format!(", ports {}-{}", range.first, range.last);
+            }
+            what
+        }
+    }
+}
+
+/// Which of several tables this is, to go on after a heading: `: nftables, 64-byte frames`; nothing where there is only one.
+pub(crate) fn part(result: &RunResult, lineup: Lineup, size: FrameSize) -> String {
+    let mut parts = Vec::new();
+    if result.scenario.lineups().len() > 1 {
+        parts.push(lineup.to_string());
+    }
+    if result.scenario.traffic.frame_sizes.len() > 1 {
+        parts.push(frames(size));
+    }
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
+}
+
+/// A design by its name, and by what stands in it where that may be one of several.
+pub(crate) fn design_name(result: &RunResult, lineup: Lineup, design: Design) -> String {
+    if result.scenario.lineups().len() > 1 { format!("{design} by {lineup}") } else { design.to_string() }
 }
 
 /// What was sent.
@@ -151,19 +191,25 @@ pub(crate) fn latency_load(result: &RunResult) -> String {
 
 /// Whether the TCP connections passed, and what they showed; nothing if there were none.
 pub(crate) fn tcp_checks(result: &RunResult) -> Option<(bool, String)> {
-    let passed: Vec<Design> = result.tcp_checks.iter().filter(|check| check.passed).map(|check| check.design).collect();
+    let name = |check: &TcpCheck| design_name(result, check.engines, check.design);
+    let passed: Vec<String> = result.tcp_checks.iter().filter(|check| check.passed).map(name).collect();
     let failed: Vec<String> = result
         .tcp_checks
         .iter()
         .filter(|check| !check.passed)
-        .map(|check| format!("{} ({})", check.design, check.failure.as_deref().unwrap_or("no reason given")))
+        .map(|check| format!("{} ({})", name(check), check.failure.as_deref().unwrap_or("no reason given")))
         .collect();
     match (passed.is_empty(), failed.is_empty()) {
         (true, true) => None,
         (false, true) => {
             let bytes = result.tcp_checks.iter().map(|check| check.bytes).min().unwrap_or(0);
             let bytes = counted(bytes, "byte");
-            let through = names(passed);
+            // Each of eight by its name would be no news.
+            let through = if passed.len() > Design::ALL.len() {
+                format!("all {}, with each engine", counted(scenario_designs(result), "design"))
+            } else {
+                list(&passed)
+            };
             Some((
                 true,
                 format!(
@@ -173,6 +219,10 @@ pub(crate) fn tcp_checks(result: &RunResult) -> Option<(bool, String)> {
         }
         (_, false) => Some((false, format!("TCP does not get through {}", list(&failed)))),
     }
+}
+
+fn scenario_designs(result: &RunResult) -> u64 {
+    result.scenario.designs.len() as u64
 }
 
 /// What a reader should know before trusting a figure: what the run noted, and what follows from the program that measured.

@@ -1,33 +1,28 @@
-//! The two tables: what each design does, and what each layer costs.
+//! The tables: what each design does, what each layer costs, and how engines compare.
 
 use natrig_bench::result::RunResult;
-use natrig_bench::scenario::FrameSize;
 
 use super::page::{Page, Span, Style, raw, span};
 use super::table::{Align, Table};
 use crate::digest;
-use crate::view::{CostCell, CostTable, DesignRow, DesignTable, Mark};
+use crate::view::{CostCell, CostTable, DesignRow, DesignTable, EngineTable, Mark};
 
 pub(super) fn write(page: &mut Page, result: &RunResult) {
     let costs = CostTable::all(result);
     for designs in DesignTable::all(result).iter().filter(|table| table.is_measured()) {
         write_designs(page, result, designs);
-        if let Some(costs) = costs.iter().find(|costs| costs.frame_size == designs.frame_size) {
-            write_costs(page, costs, heading("What each layer costs", result, costs.frame_size));
+        let place = (designs.lineup, designs.frame_size);
+        if let Some(costs) = costs.iter().find(|costs| (costs.lineup, costs.frame_size) == place) {
+            write_costs(page, costs);
         }
     }
-}
-
-fn heading(text: &str, result: &RunResult, size: FrameSize) -> String {
-    if result.scenario.traffic.frame_sizes.len() > 1 {
-        format!("{text}: {}", digest::frames(size))
-    } else {
-        text.to_owned()
+    for engines in EngineTable::all(result) {
+        write_engines(page, &engines);
     }
 }
 
 fn write_designs(page: &mut Page, result: &RunResult, designs: &DesignTable) {
-    page.heading(&heading("What each design does", result, designs.frame_size), &designs.source);
+    page.heading(&format!("What each design does{}", designs.part), &designs.source);
     let mut aligns = [Align::Right; 10];
     (aligns[0], aligns[2]) = (Align::Left, Align::Left);
     let mut table = Table::new(&aligns);
@@ -41,7 +36,7 @@ fn write_designs(page: &mut Page, result: &RunResult, designs: &DesignTable) {
     ]);
     table.groups(vec![
         (1..3, dim(&format!("{condition}, {}", designs.rate_unit))),
-        (3..5, dim("layers' core")),
+        (3..5, dim(designs.times_on)),
         (5..8, dim(&digest::latency_load(result))),
     ]);
     table.row(["NAT at", "", "", "total", "rewrite", "p50", "p99", "p99.9", "lost", "wrong"].map(dim).to_vec());
@@ -72,8 +67,8 @@ fn design(row: &DesignRow) -> Vec<Span> {
     ]
 }
 
-fn write_costs(page: &mut Page, costs: &CostTable, heading: String) {
-    page.heading(&heading, &format!("differences {}", costs.source));
+fn write_costs(page: &mut Page, costs: &CostTable) {
+    page.heading(&format!("What each layer costs{}", costs.part), &format!("differences {}", costs.source));
     let mut table = Table::new(&[Align::Left, Align::Center, Align::Center, Align::Center, Align::Center]);
     let dim = |text: &str| span(Style::Dim, text);
     table.row(["", "node", "gateway", "node on top", "interaction"].map(|text| span(Style::Bold, text)).to_vec());
@@ -94,6 +89,32 @@ fn write_costs(page: &mut Page, costs: &CostTable, heading: String) {
     let legend: Vec<String> = costs.marks().map(entry).collect();
     if !legend.is_empty() {
         page.paragraph(&[], span(Style::Dim, legend.join(" · ")));
+    }
+}
+
+fn write_engines(page: &mut Page, engines: &EngineTable) {
+    let EngineTable { engines: ours, against, part, .. } = engines;
+    page.heading(&format!("{ours} against {against}{part}"), &format!("quotients {}", engines.source));
+    let mut aligns = [Align::Right; 7];
+    for column in [0, 2, 4, 6] {
+        aligns[column] = Align::Left;
+    }
+    let mut table = Table::new(&aligns);
+    let dim = |text: &str| span(Style::Dim, text);
+    let columns = engines.columns.iter().enumerate();
+    table.groups(columns.map(|(index, column)| (2 * index + 1..2 * index + 3, dim(column))).collect());
+    table.row(["NAT at", "", "", "", "", "", ""].map(dim).to_vec());
+    table.rule();
+    for (design, quotients) in &engines.rows {
+        let cells = quotients.iter().flat_map(|quotient| {
+            let style = if quotient.bound { Style::Warning } else { Style::Bold };
+            [span(style, quotient.value.as_str()), dim(&quotient.range)]
+        });
+        table.row([span(Style::Bold, design.to_string())].into_iter().chain(cells).collect());
+    }
+    table.write(page);
+    if engines.is_bound() {
+        page.paragraph(&[], span(Style::Dim, EngineTable::BOUND));
     }
 }
 

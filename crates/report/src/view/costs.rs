@@ -1,15 +1,18 @@
 //! What each layer costs: the 2×2 of each figure.
 
 use natrig_bench::result::{Interval, RunResult};
-use natrig_bench::scenario::FrameSize;
+use natrig_bench::scenario::{FrameSize, Lineup};
 
-use crate::digest::{Costs, Effect, Metric, Verdict, costs, intervals, rate_is_searched};
+use crate::digest::{Costs, Effect, Metric, Verdict, costs, intervals, part, rate_is_searched};
 use crate::numbers::{ABSENT, Quantity, Scale, Unit};
 
 /// The costs at a frame size.
 #[derive(Debug)]
 pub(crate) struct CostTable {
+    pub lineup: Lineup,
     pub frame_size: FrameSize,
+    /// Which of several tables it is.
+    pub part: String,
     /// What kind of differences: `within rounds, 94 % intervals from 5 rounds`.
     pub source: String,
     pub rows: Vec<CostRow>,
@@ -79,7 +82,9 @@ impl CostTable {
     /// A table for each frame size of which any cost is known.
     pub(crate) fn all(result: &RunResult) -> Vec<Self> {
         let of = |costs: Costs<'_>| Self {
+            lineup: costs.lineup,
             frame_size: costs.frame_size,
+            part: part(result, costs.lineup, costs.frame_size),
             source: match intervals(costs.intervals()) {
                 Some(kind) => format!("within rounds, {kind}"),
                 None => "within one round, so no intervals".to_owned(),
@@ -119,6 +124,7 @@ fn row(result: &RunResult, costs: &Costs<'_>, metric: Metric) -> CostRow {
     };
     CostRow {
         what: match metric {
+            Metric::TimePerPacket if costs.time_is_on_all_cores() => "time, all cores",
             Metric::TimePerPacket => "time per packet",
             Metric::Rate if rate_is_searched(result) => "highest rate",
             Metric::Rate => "rate delivered",

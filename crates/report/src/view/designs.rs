@@ -1,15 +1,20 @@
 //! What each design does: rate, time per packet, latency, frames lost.
 
-use natrig_bench::result::{Interval, RunResult};
-use natrig_bench::scenario::{Design, FrameSize, Rate};
+use natrig_bench::result::{DesignSummary, Interval, RunResult};
+use natrig_bench::scenario::{Design, FrameSize, Lineup, Rate};
 
-use crate::digest::{Cell, Loss, cells, intervals};
+use crate::digest::{Cell, Loss, cells, intervals, part};
 use crate::numbers::{ABSENT, Quantity, Scale, Unit, count, figure, percent, setting};
 
 /// All designs at a frame size.
 #[derive(Debug)]
 pub(crate) struct DesignTable {
+    pub lineup: Lineup,
     pub frame_size: FrameSize,
+    /// Which of several tables it is.
+    pub part: String,
+    /// On which processors the time per packet was spent.
+    pub times_on: &'static str,
     /// What the rate is, in two halves: `highest rate` `without loss`, `rate delivered` `of 100 kpps`.
     pub rate_is: [String; 2],
     pub rate_unit: &'static str,
@@ -45,13 +50,14 @@ impl DesignTable {
     /// A table for each frame size, in the order of the result.
     pub(crate) fn all(result: &RunResult) -> Vec<Self> {
         let cells = cells(result);
-        let mut sizes: Vec<FrameSize> = cells.iter().map(|cell| cell.summary.frame_size).collect();
-        sizes.dedup();
-        let of = |size: &FrameSize| {
-            let here: Vec<&Cell<'_>> = cells.iter().filter(|cell| cell.summary.frame_size == *size).collect();
-            Self::of(result, *size, &here)
+        let place = |cell: &Cell<'_>| (cell.summary.engines, cell.summary.frame_size);
+        let mut places: Vec<(Lineup, FrameSize)> = cells.iter().map(place).collect();
+        places.dedup();
+        let of = |at: &(Lineup, FrameSize)| {
+            let here: Vec<&Cell<'_>> = cells.iter().filter(|cell| place(cell) == *at).collect();
+            Self::of(result, *at, &here)
         };
-        sizes.iter().map(of).collect()
+        places.iter().map(of).collect()
     }
 
     /// True if any row has a figure.
@@ -59,9 +65,13 @@ impl DesignTable {
         self.measured
     }
 
-    fn of(result: &RunResult, frame_size: FrameSize, cells: &[&Cell<'_>]) -> Self {
+    fn of(result: &RunResult, (lineup, frame_size): (Lineup, FrameSize), cells: &[&Cell<'_>]) -> Self {
+        // Where the kernel forwards at both layers, no core is the layers' alone.
+        let on_all = cells.iter().all(|cell| cell.summary.ns_per_packet.is_none());
+        let time = |cell: &'_ DesignSummary| if on_all { cell.cpu_ns_per_packet } else { cell.ns_per_packet };
+        let all_times: Vec<Interval> = cells.iter().filter_map(|cell| time(cell.summary)).collect();
         let rates = Column::new(Quantity::Rate, cells.iter().filter_map(|cell| cell.summary.rate_pps.as_ref()));
-        let times = Column::in_nanoseconds(cells.iter().filter_map(|cell| cell.summary.ns_per_packet.as_ref()));
+        let times = Column::in_nanoseconds(all_times.iter());
         let process =
             Column::in_nanoseconds(cells.iter().filter_map(|cell| cell.summary.process_ns_per_packet.as_ref()));
         let latencies = |cell: &Cell<'_>| {
@@ -82,7 +92,7 @@ impl DesignTable {
                 rate: format!("{}{}", if bound { "≥ " } else { "" }, rates.median(summary.rate_pps.as_ref())),
                 rate_range: rates.range(summary.rate_pps.as_ref()),
                 bound,
-                ns_per_packet: times.median(summary.ns_per_packet.as_ref()),
+                ns_per_packet: times.median(time(summary).as_ref()),
                 ns_per_packet_process: process.median(summary.process_ns_per_packet.as_ref()),
                 latency: {
                     let own = latencies(cell);
@@ -95,7 +105,10 @@ impl DesignTable {
             }
         };
         Self {
+            lineup,
             frame_size,
+            part: part(result, lineup, frame_size),
+            times_on: if on_all && !all_times.is_empty() { "all cores" } else { "layers' core" },
             rate_is: match result.scenario.measure.rate {
                 Rate::Search(_) => ["highest rate", "without loss"].map(str::to_owned),
                 Rate::FixedPps(pps) => {
@@ -157,7 +170,7 @@ fn remarks(cells: &[&Cell<'_>]) -> Vec<(&'static str, String)> {
                 "SATURATED",
                 format!(
                     "{}: offered {}, achieved {}, delivered {}",
-                    cell.design(),
+                    cell.name,
                     figure(Quantity::Rate, saturated.offered_pps),
                     figure(Quantity::Rate, saturated.achieved_pps),
                     figure(Quantity::Rate, saturated.delivered_pps)
@@ -168,7 +181,7 @@ fn remarks(cells: &[&Cell<'_>]) -> Vec<(&'static str, String)> {
             let (lost, sent) = (count(lost), count(sent));
             let words = format!(
                 "{}: latency trials lost {lost} of {sent} frames; latencies are those of the others",
-                cell.design()
+                cell.name
             );
             remarks.push(("LOSSY", words));
         }

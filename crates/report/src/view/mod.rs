@@ -1,7 +1,9 @@
-//! The two tables of a report as rows of text, before anybody knows whether they end up on a terminal or in Markdown.
+//! The tables of a report as rows of text, before anybody knows whether they end up on a terminal or in Markdown.
 
 mod costs;
 mod designs;
+mod engines;
 
 pub(crate) use costs::{CostCell, CostTable, Mark};
 pub(crate) use designs::{DesignRow, DesignTable};
+pub(crate) use engines::{EngineTable, Quotient};
