@@ -1,6 +1,7 @@
 //! Mistakes of those who type and write scenarios: exit code 2, one message, and nothing created.
 
 use std::fs;
+use std::path::Path;
 
 use super::scenarios;
 use crate::support::harness::Outcome;
@@ -122,6 +123,28 @@ pub(crate) fn dry_run(place: &Place<'_>) -> Outcome {
         }
         assert_eq!(place.listing(), ["tiny.toml"], "something was created");
     }
+    Ok(())
+}
+
+/// Every scenario that comes with natrig, of whatever test, has a question and a plan.
+pub(crate) fn shipped(place: &Place<'_>) -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench-configs");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with("# ") && first.ends_with('?'), "{}: {first}", file.display());
+        let copy = file.file_name().unwrap().to_str().unwrap();
+        // Where an ordinary user can read it.
+        place.file(copy, &text);
+        assert!(!place.natrig(["run", copy, "--dry-run"]).succeed().trim().is_empty(), "{copy} has no plan");
+        count += 1;
+    }
+    assert!(count >= 9, "{count}");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ mod stopped;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 25] = [
+pub(crate) const CASES: [Case; 26] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -33,6 +33,7 @@ pub(crate) const CASES: [Case; 25] = [
     case("run::an_unwritable_directory", Anybody, mistakes::unwritable_directory),
     case("run::a_file_where_the_directory_should_be", Anybody, mistakes::file_for_directory),
     case("run::a_dry_run_creates_nothing", Each, mistakes::dry_run),
+    case("run::every_shipped_scenario_has_a_plan", Anybody, mistakes::shipped),
     case("run::mistakes_in_scenarios", Anybody, mistakes::scenarios),
     case("run::scenarios_that_cannot_be_read", Anybody, mistakes::unreadable_scenarios),
     case("run::mistakes_on_the_command_line", Anybody, mistakes::command_line),

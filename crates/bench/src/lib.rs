@@ -14,6 +14,7 @@ pub mod settings;
 pub mod stats;
 mod summary;
 mod tcp_check;
+pub mod test;
 mod world;
 
 pub use engine::{EngineError, Engines};

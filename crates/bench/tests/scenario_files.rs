@@ -44,6 +44,9 @@ fn every_shipped_file_is_sound_and_begins_with_its_question() {
     let files = shipped();
     assert!(files.len() >= 8, "{files:?}");
     let mut titles = Vec::new();
+    // Files of other tests are read by theirs: the command line's tests show each plan.
+    let of_rates = |file: &&PathBuf| !fs::read_to_string(file).unwrap().lines().any(|line| line.starts_with("test = "));
+    let files: Vec<&PathBuf> = files.iter().filter(of_rates).collect();
     for file in &files {
         let scenario = Scenario::load(file, &PROFILES).unwrap_or_else(|error| panic!("{error}"));
         let text = fs::read_to_string(file).unwrap();

@@ -29,6 +29,12 @@ impl Progress {
         self.bar.tick();
     }
 
+    /// What is being done, and how much of all is behind.
+    pub(crate) fn step(&self, what: &str, done: f64) {
+        self.bar.set_position((done * STEPS as f64) as u64);
+        self.phase(what);
+    }
+
     /// A trial is over.
     pub(crate) fn trial(&self, trial: &Trial, done: f64) {
         let purpose = match trial.purpose {

@@ -4,8 +4,10 @@
 
 pub mod answer;
 mod digest;
+pub mod document;
 pub mod markdown;
 mod numbers;
+pub mod record;
 pub mod schema;
 pub mod terminal;
 mod view;

@@ -186,7 +186,7 @@ fn row<T: AsRef<str>>(page: &mut String, cells: impl IntoIterator<Item = T>) {
 }
 
 /// `text` as it is meant, whatever Markdown would make of its characters: CommonMark §2.4, and GFM's tables and strikethrough.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';
     let mut rest = text.chars().peekable();

@@ -260,16 +260,21 @@ impl RunResult {
     /// # Errors
     /// Whatever the file system returns.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let beside = path.with_extension("json.partial");
-        let mut file = std::fs::File::create(&beside)?;
-        serde_json::to_writer_pretty(io::BufWriter::new(&file), self)?;
-        file.write_all(b"\n")?;
-        file.sync_data()?;
-        std::fs::rename(&beside, path)
+        write_json(path, self)
     }
 
     /// Trials that count towards a headline.
     pub fn valid_trials(&self) -> impl Iterator<Item = &Trial> {
         self.trials.iter().filter(|trial| trial.is_valid())
     }
+}
+
+/// Writes `value` next to `path` and renames it into place.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let beside = path.with_extension("json.partial");
+    let mut file = std::fs::File::create(&beside)?;
+    serde_json::to_writer_pretty(io::BufWriter::new(&file), value)?;
+    file.write_all(b"\n")?;
+    file.sync_data()?;
+    std::fs::rename(&beside, path)
 }

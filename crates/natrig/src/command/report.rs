@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use natrig_bench::result::{RunResult, SCHEMA_VERSION};
 use natrig_report::{markdown, terminal};
 
+use super::run::TESTS;
 use super::{print, terminal_options};
 use crate::args::{Format, Report};
 use crate::exit::{self, Failure, Outcome};
@@ -12,33 +13,42 @@ use crate::exit::{self, Failure, Outcome};
 /// Shows results that were written earlier.
 pub(crate) fn report(args: &Report) -> Outcome {
     for path in &args.results {
-        let result = read(path)?;
-        print(&match args.format {
-            Format::Terminal => terminal::render(&result, terminal_options()),
-            Format::Markdown => markdown::render(&result),
-        })?;
+        print(&page(path, args.format)?)?;
     }
     Ok(exit::OK)
 }
 
-fn read(path: &Path) -> Result<RunResult, Failure> {
+fn page(path: &Path, format: Format) -> Result<String, Failure> {
     let file: PathBuf = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
-    let text = std::fs::read_to_string(&file)
+    let json = std::fs::read_to_string(&file)
         .map_err(|error| Failure::failed(exit::USAGE, format_args!("failed to read {}: {error}", file.display())))?;
     let not_ours = |why: &dyn std::fmt::Display| {
         Failure::failed(exit::USAGE, format_args!("failed to read {} as a result: {why}", file.display()))
     };
-    let version = serde_json::from_str::<Version>(&text).map_err(|error| not_ours(&error))?.schema_version;
-    if version > SCHEMA_VERSION {
+    let head = serde_json::from_str::<Head>(&json).map_err(|error| not_ours(&error))?;
+    if head.schema_version > SCHEMA_VERSION {
         return Err(not_ours(&format_args!(
-            "its format is version {version}, this natrig knows up to {SCHEMA_VERSION}\nhelp: use the natrig that wrote it, or a newer one"
+            "its format is version {}, this natrig knows up to {SCHEMA_VERSION}\nhelp: use the natrig that wrote it, or a newer one",
+            head.schema_version
         )));
     }
-    serde_json::from_str(&text).map_err(|error| not_ours(&error))
+    let Some(name) = head.test else {
+        let result: RunResult = serde_json::from_str(&json).map_err(|error| not_ours(&error))?;
+        return Ok(match format {
+            Format::Terminal => terminal::render(&result, terminal_options()),
+            Format::Markdown => markdown::render(&result),
+        });
+    };
+    let known = TESTS.iter().find(|test| test.name == name);
+    let test =
+        known.ok_or_else(|| not_ours(&format_args!("it is of a test that this natrig does not know: {name:?}")))?;
+    (test.show)(&json, format, terminal_options()).map_err(|error| not_ours(&error))
 }
 
 /// What every version of the format begins with.
 #[derive(serde::Deserialize)]
-struct Version {
+struct Head {
     schema_version: u32,
+    /// Absent in results of rates.
+    test: Option<String>,
 }

@@ -13,4 +13,6 @@ pub(crate) use cell::{Cell, Loss, cell_names, cells, distinct, names};
 pub(crate) use costs::{Costs, Effect, Metric, Verdict, costs};
 pub(crate) use dump::dump;
 pub(crate) use progress::{Rounds, alarms, intervals};
-pub(crate) use setting::{facts, frames, latency_load, part, rate_is_searched, tcp_checks, warnings};
+pub(crate) use setting::{
+    facts, frames, host, how, latency_load, part, places, program, rate_is_searched, tcp_checks, warnings,
+};

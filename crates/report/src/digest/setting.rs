@@ -1,9 +1,10 @@
 //! Under which circumstances a run measured, in words.
 
-use natrig_bench::result::{RunResult, TcpCheck};
+use natrig_bench::result::{Environment, Program, RunResult, TcpCheck};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, Layer, Lineup, PortChoice, Rate, TrafficDirection, Word,
 };
+use natrig_lab::host::HostFacts;
 
 use super::progress::Rounds;
 use crate::numbers::{Quantity, count, counted, elapsed, list, percent, setting};
@@ -13,18 +14,11 @@ pub(crate) fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
     let facts = [
         ("path", path(result)),
         ("sent", traffic(result)),
-        (
-            "how",
-            [mode(result), carrier(result)]
-                .into_iter()
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<String>>()
-                .join(" · "),
-        ),
-        ("where", host(result)),
-        ("cores", places(result)),
+        ("how", how(&result.environment)),
+        ("where", host(&result.host)),
+        ("cores", places(&result.environment)),
         ("done", done(result)),
-        ("by", program(result)),
+        ("by", program(&result.natrig, &result.started_at)),
     ];
     facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect()
 }
@@ -40,9 +34,14 @@ fn done(result: &RunResult) -> String {
     format!("{} in {} · {trials}", Rounds::of(result), elapsed(result.elapsed_ns))
 }
 
+/// What the processes were allowed to do, and what carried frames.
+pub(crate) fn how(environment: &Environment) -> String {
+    let parts = [mode(environment), carrier(environment)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<String>>().join(" · ")
+}
+
 /// What the processes were allowed to do, and why not more.
-fn mode(result: &RunResult) -> String {
-    let environment = &result.environment;
+fn mode(environment: &Environment) -> String {
     let mode = match environment.mode.as_str() {
         "root" => "as root",
         "rootless" => "rootless in a user namespace",
@@ -56,8 +55,8 @@ fn mode(result: &RunResult) -> String {
 }
 
 /// What carried frames.
-fn carrier(result: &RunResult) -> String {
-    match result.environment.link.kind.as_str() {
+fn carrier(environment: &Environment) -> String {
+    match environment.link.kind.as_str() {
         "memory" => "links: rings in memory".to_owned(),
         "ring" => "links: veth, rings in BPF arrays".to_owned(),
         "xdp" => "links: veth, AF_XDP".to_owned(),
@@ -70,8 +69,7 @@ fn carrier(result: &RunResult) -> String {
 }
 
 /// The machine.
-fn host(result: &RunResult) -> String {
-    let host = &result.host;
+pub(crate) fn host(host: &HostFacts) -> String {
     let mut parts = vec![format!("Linux {}", host.kernel_release)];
     if let Some(model) = &host.cpu_model {
         parts.push(model.split_whitespace().collect::<Vec<&str>>().join(" "));
@@ -82,8 +80,8 @@ fn host(result: &RunResult) -> String {
 }
 
 /// Which roles ran where.
-fn places(result: &RunResult) -> String {
-    let threads = result.environment.placement.iter().map(|thread| {
+pub(crate) fn places(environment: &Environment) -> String {
+    let threads = environment.placement.iter().map(|thread| {
         let cpu = thread.cpu.map_or_else(|| "on any core".to_owned(), |cpu| format!("on core\u{a0}{cpu}"));
         format!("{} {cpu}", thread.roles.join(" + "))
     });
@@ -91,10 +89,9 @@ fn places(result: &RunResult) -> String {
 }
 
 /// What measured, and when.
-fn program(result: &RunResult) -> String {
-    let program = &result.natrig;
+pub(crate) fn program(program: &Program, started_at: &str) -> String {
     let commit = program.commit.as_deref().map(|commit| format!(" {commit}")).unwrap_or_default();
-    format!("natrig {}{commit}, {} build · {}", program.version, program.profile, result.started_at)
+    format!("natrig {}{commit}, {} build · {started_at}", program.version, program.profile)
 }
 
 /// The boxes on the way, with what translates in them where it does.

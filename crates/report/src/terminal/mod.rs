@@ -3,8 +3,8 @@
 
 mod accounts;
 mod head;
-mod page;
-mod table;
+pub(crate) mod page;
+pub(crate) mod table;
 mod tables;
 
 use natrig_bench::result::RunResult;
@@ -22,10 +22,10 @@ pub struct Options {
 }
 
 /// The tables need so many columns.
-const WIDTH_MIN: usize = 80;
+pub(crate) const WIDTH_MIN: usize = 80;
 
 /// Longer lines are hard to read.
-const WIDTH_MAX: usize = 100;
+pub(crate) const WIDTH_MAX: usize = 100;
 
 impl Default for Options {
     fn default() -> Self {

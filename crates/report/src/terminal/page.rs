@@ -4,7 +4,7 @@ use crate::numbers::plain;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     Plain,
     Bold,
     /// Of less weight.
@@ -17,14 +17,14 @@ pub(super) enum Style {
 
 /// A piece of text in one style.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     pub style: Style,
     pub text: String,
 }
 
 /// Text so far.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(crate) struct Page {
     color: bool,
     width: usize,
     text: String,
@@ -45,35 +45,35 @@ impl Style {
     }
 }
 
-pub(super) fn span(style: Style, text: impl Into<String>) -> Span {
+pub(crate) fn span(style: Style, text: impl Into<String>) -> Span {
     Span { style, text: text.into() }
 }
 
-pub(super) fn raw(text: impl Into<String>) -> Span {
+pub(crate) fn raw(text: impl Into<String>) -> Span {
     span(Style::Plain, text)
 }
 
 impl Span {
     /// Columns that it takes.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.text.chars().count()
     }
 }
 
 impl Page {
-    pub(super) fn new(color: bool, width: usize) -> Self {
+    pub(crate) fn new(color: bool, width: usize) -> Self {
         Self { color, width, text: String::new() }
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.text
     }
 
-    pub(super) fn blank(&mut self) {
+    pub(crate) fn blank(&mut self) {
         self.text.push('\n');
     }
 
-    pub(super) fn line(&mut self, spans: &[Span]) {
+    pub(crate) fn line(&mut self, spans: &[Span]) {
         let last = spans.iter().rposition(|span| !span.text.trim_end().is_empty());
         for (index, span) in spans.iter().enumerate().take(last.map_or(0, |last| last + 1)) {
             let text = plain(&span.text);
@@ -88,7 +88,7 @@ impl Page {
     }
 
     /// A heading, with a remark in the same line where that fits, else in the next.
-    pub(super) fn heading(&mut self, text: &str, remark: &str) {
+    pub(crate) fn heading(&mut self, text: &str, remark: &str) {
         self.blank();
         let heading = span(Style::Heading, text);
         if heading.width() + 2 + remark.chars().count() <= self.width {
@@ -100,7 +100,7 @@ impl Page {
     }
 
     /// Text wrapped into lines, hanging behind `lead`.
-    pub(super) fn paragraph(&mut self, lead: &[Span], text: Span) {
+    pub(crate) fn paragraph(&mut self, lead: &[Span], text: Span) {
         let indent: usize = lead.iter().map(Span::width).sum();
         let mut lines = wrap(&text.text, self.width.saturating_sub(indent)).into_iter();
         let mut first = lead.to_vec();

@@ -6,7 +6,7 @@ use super::page::{Page, Span, Style, raw, span};
 
 /// On which side of its column a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Align {
+pub(crate) enum Align {
     Left,
     Right,
     Center,
@@ -14,7 +14,7 @@ pub(super) enum Align {
 
 /// Columns side by side, two spaces apart.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     aligns: Vec<Align>,
     lines: Vec<Line>,
 }
@@ -30,23 +30,23 @@ enum Line {
 const GAP: usize = 2;
 
 impl Table {
-    pub(super) fn new(aligns: &[Align]) -> Self {
+    pub(crate) fn new(aligns: &[Align]) -> Self {
         Self { aligns: aligns.to_vec(), lines: Vec::new() }
     }
 
-    pub(super) fn row(&mut self, cells: Vec<Span>) {
+    pub(crate) fn row(&mut self, cells: Vec<Span>) {
         self.lines.push(Line::Cells(cells));
     }
 
-    pub(super) fn groups(&mut self, groups: Vec<(Range<usize>, Span)>) {
+    pub(crate) fn groups(&mut self, groups: Vec<(Range<usize>, Span)>) {
         self.lines.push(Line::Groups(groups));
     }
 
-    pub(super) fn rule(&mut self) {
+    pub(crate) fn rule(&mut self) {
         self.lines.push(Line::Rule);
     }
 
-    pub(super) fn write(&self, page: &mut Page) {
+    pub(crate) fn write(&self, page: &mut Page) {
         let widths = self.widths();
         for line in &self.lines {
             match line {

@@ -1,28 +1,35 @@
-//! `natrig run`.
+//! Rates: what `natrig run` measures unless the file names another test.
 
 use std::fmt::Display;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
 
-use natrig_bench::result::{Program, RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::result::{RunResult, SCHEMA_VERSION, Status, Trial};
 use natrig_bench::scenario::{Engine, LinkKind, Scenario, bounds};
+use natrig_bench::settings::Source;
 use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run as measure};
 use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Ability, Mode, Privilege};
+use natrig_nat::Profile;
 use natrig_report::{markdown, terminal};
 
-use super::{need_nft, print, scenario, terminal_options};
+use super::{now, out_dir, program, unwritable};
 use crate::args::Run;
+use crate::command::{need_nft, print, terminal_options};
 use crate::exit::{self, Code, Failure, Outcome};
 use crate::progress::Progress;
 use crate::signals::{Ended, with_signals};
 
 /// Measures, writes the result after every trial, and shows it.
-pub(crate) fn run(args: &Run) -> Outcome {
-    let mut scenario = scenario(args.scenario.as_deref())?;
+pub(crate) fn run(source: Option<&Source>, args: &Run) -> Outcome {
+    let mut scenario = match source {
+        None => Scenario::quick(),
+        Some(source) => {
+            Scenario::from_source(source, Profile::names()).map_err(|error| Failure::new(exit::USAGE, error))?
+        }
+    };
     override_settings(&mut scenario, args)?;
     if args.dry_run {
         return dry_run(&scenario);
@@ -32,14 +39,11 @@ pub(crate) fn run(args: &Run) -> Outcome {
     let privilege = privilege::enter();
     let carrier = carrier(&scenario, &privilege)?;
     let mode = if carrier == Carrier::Memory { Mode::Memory } else { privilege.mode };
-    let out = args.out.clone().unwrap_or_else(|| default_out(args.scenario.as_deref()));
+    let out = out_dir(args)?;
     let result = new_result(scenario, mode, &privilege)?;
     let file = out.join("result.json");
     // Written before anything is measured: whoever cannot keep a result learns it now, not when it is lost.
-    std::fs::create_dir_all(&out).and_then(|()| result.write(&file)).map_err(|error| {
-        let hint = "help: choose another directory with --out";
-        Failure::failed(exit::USAGE, format_args!("failed to write {}: {error}\n{hint}", file.display()))
-    })?;
+    result.write(&file).map_err(|error| unwritable(&file, &error))?;
     let ended = with_signals(move |cancel| work(result, &carrier, &file, &cancel))
         .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to start measuring: {error}")))?;
     let Ended::Finished((result, outcome)) = ended else {
@@ -206,13 +210,9 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<R
     let plan = if mode == Mode::Memory { Vec::new() } else { planned(&scenario)? };
     Ok(RunResult {
         schema_version: SCHEMA_VERSION,
-        natrig: Program {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("NATRIG_COMMIT").map(str::to_owned),
-            profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
-        },
+        natrig: program(),
         status: Status::Running,
-        started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        started_at: now(),
         elapsed_ns: 0,
         command: std::env::args().collect(),
         environment: environment(&mode.to_string(), reason, plan),
@@ -231,12 +231,6 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<R
 fn planned(scenario: &Scenario) -> Result<Vec<String>, Failure> {
     let engines = Engines::new(scenario).map_err(|error| Failure::failed(exit::USAGE, error))?;
     plan(scenario, &engines).map_err(|error| Failure::failed(exit::USAGE, error))
-}
-
-fn default_out(scenario: Option<&Path>) -> PathBuf {
-    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "");
-    let name = scenario.and_then(Path::file_stem).map_or_else(|| "quick".into(), |stem| stem.to_string_lossy());
-    Path::new("natrig-results").join(format!("{time}-{name}"))
 }
 
 fn dry_run(scenario: &Scenario) -> Outcome {

@@ -1,0 +1,77 @@
+//! `natrig run`: which test a file describes, and what all of them have in common.
+
+mod rates;
+mod record;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use natrig_bench::result::Program;
+use natrig_bench::settings::{RATES, Source};
+use natrig_report::document::Tell;
+
+use crate::args::Run;
+use crate::exit::{self, Failure, Outcome};
+
+/// A test that records, by its name: how its files are run and its results shown.
+pub(crate) struct Known {
+    /// What `test` says.
+    pub(crate) name: &'static str,
+    run: fn(&Source, &Run) -> Outcome,
+    /// Shows the JSON of a result.
+    pub(crate) show: record::Show,
+}
+
+impl Known {
+    #[expect(dead_code, reason = "the first test that records comes next")]
+    const fn of<T: Tell>() -> Self {
+        Self { name: T::NAME, run: record::run::<T>, show: record::show::<T> }
+    }
+}
+
+/// All tests besides the rates.
+pub(crate) const TESTS: &[Known] = &[];
+
+/// Measures, writes the result after every step, and shows it.
+pub(crate) fn run(args: &Run) -> Outcome {
+    let Some(path) = &args.scenario else { return rates::run(None, args) };
+    let source = Source::load(path).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let names: Vec<&'static str> = std::iter::once(RATES).chain(TESTS.iter().map(|test| test.name)).collect();
+    let name = source.test(&names).map_err(|error| Failure::new(exit::USAGE, error))?;
+    match TESTS.iter().find(|test| test.name == name) {
+        Some(test) => (test.run)(&source, args),
+        None => rates::run(Some(&source), args),
+    }
+}
+
+/// The program that is running.
+fn program() -> Program {
+    Program {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("NATRIG_COMMIT").map(str::to_owned),
+        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+    }
+}
+
+/// Now, as results write it.
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// Where results go, and that they can.
+fn out_dir(args: &Run) -> Result<PathBuf, Failure> {
+    let out = args.out.clone().unwrap_or_else(|| default_out(args.scenario.as_deref()));
+    std::fs::create_dir_all(&out).map_err(|error| unwritable(&out, &error))?;
+    Ok(out)
+}
+
+fn default_out(scenario: Option<&Path>) -> PathBuf {
+    let time = now().replace(':', "");
+    let name = scenario.and_then(Path::file_stem).map_or_else(|| "quick".into(), |stem| stem.to_string_lossy());
+    Path::new("natrig-results").join(format!("{time}-{name}"))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let hint = "help: choose another directory with --out";
+    Failure::failed(exit::USAGE, format_args!("failed to write {}: {error}\n{hint}", path.display()))
+}
