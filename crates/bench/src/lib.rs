@@ -1,6 +1,7 @@
 //! How we measure: scenarios, trials, searches, statistics, validity gates, and the result they leave.
 #![forbid(unsafe_code)]
 
+mod bed;
 mod engine;
 mod experiment;
 mod judge;
@@ -17,9 +18,10 @@ mod tcp_check;
 pub mod test;
 mod world;
 
+pub use bed::{Account, Bench, Subject, TrialError};
 pub use engine::{EngineError, Engines};
-pub use experiment::{SetupError, TrialError};
-pub use rig::{LinkError, OpenLink, RigError};
+pub use experiment::{SetupError, sources_expected};
+pub use rig::{Ends, LinkError, OpenLink, PhaseEnd, Polled, RigError, Talk};
 pub use run::{Carrier, Observer, RunError, environment, run};
 pub use serve::{ServeError, Served};
 pub use world::{KernelError, WorldError, plan};

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use natrig_lab::kernel_threads::KernelThreads;
 use natrig_traffic::{FlowError, FlowSet, FlowSpec};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::bed::{Bench, Subject, TrialError};
 use crate::engine::{EngineError, Engines};
-use crate::experiment::{Bench, Experiment, Measured, Offer, SetupError, TrialError, frame_sizes};
+use crate::experiment::{Experiment, Measured, Offer, SetupError, frame_sizes};
 use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
-use crate::rig::{OpenLink, Placed};
+use crate::rig::OpenLink;
 use crate::scenario::{Measure, Rate, Scenario, Search};
 use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
 use crate::summary::{Key, Summaries};
 use crate::tcp_check;
-use crate::world::{KernelError, WorldError, Worlds};
+use crate::world::{KernelError, WorldError};
 
 /// Why a run ended before it measured anything, or in the middle.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +96,8 @@ pub fn run(
     let engines = Engines::new(scenario)?;
     let flows = Arc::new(FlowSet::new(&flow_spec(scenario))?);
     let frame_len_max = frame_len_max(scenario)?;
-    let placed = Placed::new(scenario.link.placement);
-    let Worlds { worlds, refusals, warnings } = Worlds::open(scenario, carrier, placed, frame_len_max)?;
-    result.warnings.extend(warnings);
-    if let Some(world) = worlds.first() {
-        result.environment.link = world.links.describe().into();
-    }
-    result.environment.link.notes.extend(refusals.iter().map(|refusal| format!("not the first choice: {refusal}")));
-    result.environment.placement = placed.threads(&scenario.lineups(), scenario.link.kernel);
-    let softirq = KernelThreads::softirq(&placed.processors());
-    let mut bench = Bench { scenario, engines: &engines, flows, worlds, placed, softirq, cancel, sessions: 0 };
+    let (environment, warnings) = (&mut result.environment, &mut result.warnings);
+    let mut bench = Bench::open(scenario, &engines, carrier, frame_len_max, cancel, environment, warnings)?;
 
     observer.phase("checking each design with a TCP connection");
     for world in 0..bench.worlds.len() {
@@ -114,15 +106,11 @@ pub fn run(
             warn_of(&check, &mut result.warnings);
             result.tcp_checks.push(check);
         }
-        result.environment.kernel.extend(bench.worlds[world].kernel_settings().map_err(WorldError::from)?);
     }
-    let outcome = rounds(&mut bench, result, observer, started);
+    bench.note_kernel_settings(&mut result.environment).map_err(WorldError::from)?;
+    let outcome = rounds(&mut bench, &flows, result, observer, started);
     result.elapsed_ns = elapsed_ns(started);
-    for world in bench.worlds {
-        if let Err(error) = world.close() {
-            result.warnings.push(format!("the world could not be taken down cleanly: {error}"));
-        }
-    }
+    bench.close(&mut result.warnings);
     result.status = outcome?;
     observer.result(result);
     Ok(())
@@ -142,6 +130,7 @@ pub fn environment(mode: &str, mode_reason: Option<String>, plan: Vec<String>) -
 
 fn rounds(
     bench: &mut Bench<'_>,
+    flows: &Arc<FlowSet>,
     result: &mut RunResult,
     observer: &mut dyn Observer,
     started: Instant,
@@ -168,7 +157,7 @@ fn rounds(
                 observer.trial(&measured.trial, rounds_done.max(time_done).min(1.0));
                 observer.result(result);
             };
-            let finished = cell.measure(bench, result, &mut summaries, &mut report)?;
+            let finished = cell.measure(bench, flows, result, &mut summaries, &mut report)?;
             summaries.write(result);
             if !finished {
                 return Ok(Status::Interrupted);
@@ -195,11 +184,13 @@ impl Cell {
     fn measure(
         &self,
         bench: &mut Bench<'_>,
+        flows: &Arc<FlowSet>,
         result: &mut RunResult,
         summaries: &mut Summaries,
         report: &mut Report<'_>,
     ) -> Result<bool, RunError> {
-        let mut experiment = Experiment::new(bench, self.world, self.key.design, self.key.frame_size, self.seed)?;
+        let subject = Subject::new(bench, self.world, self.key.design, self.seed)?;
+        let mut experiment = Experiment::new(bench, subject, flows, self.key.frame_size)?;
         let mut cell = Running { cell: self, bench, experiment: &mut experiment, result, report, seed: self.seed };
         let Some(rate_pps) = (match cell.bench.scenario.measure.rate {
             Rate::Search(search) => cell.search(search, summaries)?,

@@ -11,8 +11,8 @@ use natrig_lab::topology::{Port, WorldUse};
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::{Link, wait};
 
+use crate::bed;
 use crate::engine::{EngineError, Engines};
-use crate::experiment;
 use crate::result::Place;
 use crate::rig::{BoxLinks, LayerLinks, Layers, LinkError, RigError};
 use crate::scenario::{Design, Scenario};
@@ -62,7 +62,7 @@ impl Served {
         let engines = Engines::new(scenario)?;
         let lineup = scenario.lineup();
         let world = WorldUse::Clients(lineup.boxes());
-        let layers = experiment::layers(&engines, &scenario.topology, lineup, design, world, scenario.seed)?;
+        let layers = bed::layers(&engines, &scenario.topology, lineup, design, world, scenario.seed)?;
         let [node, gateway] = engines.kernel_nats(lineup, design);
         lease.apply(&Plan::translation(lineup.boxes(), node, gateway, CONNECTIONS)).map_err(KernelError::from)?;
         let open = |port: Port| -> Result<Box<dyn Link>, LinkError> {

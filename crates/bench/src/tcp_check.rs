@@ -9,7 +9,8 @@ use natrig_link::clock;
 use natrig_traffic::tcp::{Exchange, ExchangeConfig, ExchangeState};
 use natrig_wire::ethernet;
 
-use crate::experiment::{self, Bench, TrialError};
+use crate::bed::{self, Bench, TrialError};
+use crate::experiment;
 use crate::result::TcpCheck;
 use crate::rig::{self, RigError};
 use crate::scenario::Design;
@@ -27,7 +28,7 @@ pub(crate) fn run(bench: &mut Bench<'_>, world: usize, design: Design) -> Result
     let scenario = bench.scenario;
     let topology = &scenario.topology;
     let lineup = bench.worlds[world].lineup;
-    let mut layers = experiment::measured_layers(bench, lineup, design, scenario.seed)?;
+    let mut layers = bed::measured_layers(bench, lineup, design, scenario.seed)?;
     bench.worlds[world].reset_kernel(bench.engines, design)?;
     let links = &mut bench.worlds[world].links;
     let config = ExchangeConfig {

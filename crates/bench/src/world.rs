@@ -209,6 +209,15 @@ impl World {
         Ok(KernelReading { boxes, interfaces: lease.link_stats()? })
     }
 
+    /// Connections that the kernel remembers at each box that it forwards at.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn connections(&mut self) -> Result<Vec<(Place, u64)>, KernelError> {
+        let of_box = |(place, kernel_box): &mut (Place, KernelBox)| Ok((*place, u64::from(kernel_box.connections()?)));
+        self.kernel.boxes.iter_mut().map(of_box).collect()
+    }
+
     /// What the kernel did between two readings, and remembers now.
     ///
     /// # Errors

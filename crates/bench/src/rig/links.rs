@@ -10,7 +10,7 @@ use natrig_link::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenErr
 
 use natrig_traffic::Refused;
 
-use super::{BoxLinks, LayerLinks, TesterLinks};
+use super::{BoxLinks, Ends, LayerLinks};
 use crate::result::{Dropped, Place};
 
 /// How to open a link to an interface.
@@ -52,7 +52,7 @@ pub enum LinkError {
 /// Both threads' links.
 pub(crate) struct Links {
     /// The tester's two.
-    pub(crate) tester: TesterLinks,
+    pub(crate) tester: Ends,
     /// The layers' four.
     pub(crate) layers: LayerLinks,
     /// Longest frame that all of them carry, in bytes.
@@ -80,7 +80,7 @@ impl Links {
             node: Some(BoxLinks { inside: node_inside, outside: node_outside }),
             gateway: Some(BoxLinks { inside: gateway_inside, outside: gateway_outside }),
         };
-        Self { tester: TesterLinks { pods, internet }, layers, frame_len_max }
+        Self { tester: Ends { pods, internet }, layers, frame_len_max }
     }
 
     /// A link to each veth end of a world where no kernel speaks. The two ends of a box are opened together: where the kind allows,
@@ -118,7 +118,7 @@ impl Links {
         let node = double(Port::NodeInside, Port::NodeOutside)?;
         let gateway = double(Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
-            tester: TesterLinks { pods: single(Port::Pods)?, internet: single(Port::Internet)? },
+            tester: Ends { pods: single(Port::Pods)?, internet: single(Port::Internet)? },
             layers: LayerLinks { node, gateway },
             frame_len_max,
         })

@@ -12,6 +12,7 @@
 mod links;
 mod placement;
 mod run;
+mod traffic;
 
 use std::net::Ipv4Addr;
 
@@ -25,7 +26,9 @@ use crate::result::Place;
 pub use links::{LinkError, OpenLink};
 pub(crate) use links::{Links, add_drop, lost_between};
 pub(crate) use placement::{Placed, pin_kernel_thread};
-pub(crate) use run::{PhaseEnd, Session, TesterTimes, Traffic};
+pub(crate) use run::Session;
+pub use run::{PhaseEnd, Polled, Talk};
+pub(crate) use traffic::{TesterTimes, Traffic};
 
 /// Why frames could not be moved.
 #[derive(Debug, thiserror::Error)]
@@ -136,11 +139,11 @@ pub(crate) struct BoxLinks {
     pub outside: Box<dyn Link>,
 }
 
-/// The two link ends that the tester's thread owns.
-pub(crate) struct TesterLinks {
-    /// The generator's.
+/// The two outer link ends, which the tester's thread owns.
+pub struct Ends {
+    /// The pods', where the initiator is.
     pub pods: Box<dyn Link>,
-    /// The reflector's.
+    /// The servers', where the responder is.
     pub internet: Box<dyn Link>,
 }
 

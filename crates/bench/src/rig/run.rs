@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use natrig_lab::kernel_threads::KernelThreads;
-use natrig_link::{BURST_MAX, clock};
-use natrig_traffic::{Generator, Receiver, Reflector, Schedule, SendProgress};
+use natrig_link::clock;
 
 use super::placement::{Placed, pin};
-use super::{LayerLinks, Layers, Links, RigError, TesterLinks};
+use super::{Ends, LayerLinks, Layers, Links, RigError};
 
 /// How long nothing may arrive before what is missing counts as lost, in nanoseconds: what the kernel may still carry from one link
 /// end to the other on another processor.
@@ -25,15 +24,28 @@ const QUIET_POLLS: u64 = 64;
 /// Time from the start of the threads to a schedule's epoch, in nanoseconds: both must be polling by then.
 const LEAD_IN_NS: u64 = 300_000;
 
-/// Who sends and who receives.
-#[derive(Debug)]
-pub(crate) struct Traffic {
-    /// At the pods' end.
-    pub(crate) generator: Generator,
-    /// At the pods' end, where servers answer.
-    pub(crate) returns: Option<Receiver>,
-    /// At the servers' end.
-    pub(crate) reflector: Reflector,
+/// Who sends and who receives at the two outer ends during a session. One thread does all of it, so there is one of these.
+pub trait Talk: Send {
+    /// A session begins: frames are to bear the number `trial`, and times count from `epoch_ns`, which is yet to come.
+    fn begin(&mut self, trial: u8, epoch_ns: u64);
+
+    /// Sends what is due, if `may_send`, and takes in what has arrived; never waits.
+    ///
+    /// # Errors
+    /// What the links return.
+    fn poll(&mut self, ends: &mut Ends, now_ns: u64, may_send: bool) -> Result<Polled, RigError>;
+
+    /// Whether all that was sent has arrived. Where that can never be said, a session lasts until nothing moves any more.
+    fn is_complete(&self) -> bool;
+}
+
+/// What a call of [`Talk::poll`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polled {
+    /// Frames that had arrived.
+    pub arrived: usize,
+    /// Nothing is left to be sent, now or later.
+    pub all_sent: bool,
 }
 
 /// What is to be run.
@@ -41,8 +53,6 @@ pub(crate) struct Traffic {
 pub(crate) struct Session {
     /// Number by which frames know their session.
     pub(crate) trial: u8,
-    /// When frames are meant to leave.
-    pub(crate) schedule: Schedule,
     /// When sending ends even if frames are left, in nanoseconds from the epoch.
     pub(crate) give_up_after_ns: u64,
     /// The kernel's threads that may still have frames in hand when nothing arrives any more.
@@ -51,24 +61,11 @@ pub(crate) struct Session {
 
 /// When a session was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PhaseEnd {
+pub struct PhaseEnd {
     /// From the epoch until the link took the last frame, in nanoseconds.
-    pub(crate) sent_after_ns: u64,
+    pub sent_after_ns: u64,
     /// True if it was called off before the schedule ended.
-    pub(crate) cancelled: bool,
-    /// Where the tester's thread spent its time.
-    pub(crate) tester: TesterTimes,
-}
-
-/// Where the tester's thread spent its time, calls that moved no frame not counted, in nanoseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TesterTimes {
-    /// Making frames at the pods' end and handing them to the link, with all that the kernel does before it returns from that.
-    pub(crate) generate_ns: u64,
-    /// Receiving at the servers' end, and answering.
-    pub(crate) reflect_ns: u64,
-    /// Receiving answers at the pods' end.
-    pub(crate) collect_ns: u64,
+    pub cancelled: bool,
 }
 
 impl Session {
@@ -80,7 +77,7 @@ impl Session {
         self,
         links: &mut Links,
         layers: &mut Layers,
-        traffic: &mut Traffic,
+        talk: &mut dyn Talk,
         placed: Placed,
         cancel: &AtomicBool,
     ) -> Result<PhaseEnd, RigError> {
@@ -104,7 +101,7 @@ impl Session {
             });
             let tester_thread = scope.spawn(|| {
                 pin(placed.tester);
-                let end = run_tester(self, tester, traffic, one_processor, cancel, &shared);
+                let end = run_tester(self, tester, talk, one_processor, cancel, &shared);
                 shared.stop.store(true, Ordering::Release);
                 end
             });
@@ -204,69 +201,42 @@ impl Quiet {
 
 fn run_tester(
     session: Session,
-    links: &mut TesterLinks,
-    traffic: &mut Traffic,
+    ends: &mut Ends,
+    talk: &mut dyn Talk,
     one_processor: bool,
     cancel: &AtomicBool,
     shared: &Shared,
 ) -> Result<PhaseEnd, RigError> {
-    let Traffic { generator, returns, reflector } = traffic;
     let epoch_ns = clock::now_ns() + LEAD_IN_NS;
-    generator.begin(session.trial, session.schedule, epoch_ns);
-    reflector.begin(session.trial, epoch_ns);
-    if let Some(returns) = returns {
-        returns.begin(session.trial, epoch_ns);
-    }
+    talk.begin(session.trial, epoch_ns);
     let mut sent_after_ns = None;
     let mut quiet = Quiet::begin(shared, epoch_ns);
     let mut over = false;
     let mut cancelled = false;
-    let mut times = TesterTimes::default();
     loop {
         let now_ns = clock::now_ns();
-        let sent_before = generator.counts().sent;
-        if sent_after_ns.is_none() {
+        let mut may_send = sent_after_ns.is_none();
+        if may_send {
             cancelled = cancel.load(Ordering::Relaxed);
-            let given_up = now_ns.saturating_sub(epoch_ns) > session.give_up_after_ns;
-            if cancelled || given_up || generator.send_due(&mut *links.pods, now_ns)? == SendProgress::Finished {
-                sent_after_ns = Some(now_ns.saturating_sub(epoch_ns));
-                quiet = Quiet::begin(shared, now_ns);
-            }
+            may_send = !cancelled && now_ns.saturating_sub(epoch_ns) <= session.give_up_after_ns;
         }
-        let generated_ns = clock::now_ns();
-        if generator.counts().sent > sent_before {
-            times.generate_ns += generated_ns - now_ns;
+        let polled = talk.poll(ends, now_ns, may_send)?;
+        if sent_after_ns.is_none() && (!may_send || polled.all_sent) {
+            sent_after_ns = Some(now_ns.saturating_sub(epoch_ns));
+            quiet = Quiet::begin(shared, now_ns);
         }
-        let mut arrived = reflector.poll(&mut *links.internet, clock::now_ns)?;
-        let reflected_ns = if arrived > 0 { clock::now_ns() } else { generated_ns };
-        times.reflect_ns += reflected_ns - generated_ns;
-        if let Some(returns) = returns {
-            let collected = links.pods.recv(BURST_MAX, &mut |frames| {
-                let now_ns = clock::now_ns();
-                for frame in frames {
-                    returns.receive(frame.bytes(), now_ns);
-                }
-            })?;
-            if collected > 0 {
-                times.collect_ns += clock::now_ns() - reflected_ns;
-                arrived += collected;
-            }
-        }
-        if arrived > 0 {
+        if polled.arrived > 0 {
             (quiet, over) = (Quiet::begin(shared, now_ns), false);
             continue;
         }
         if let Some(sent_after_ns) = sent_after_ns {
-            let expected = generator.counts().sent;
-            let complete = reflector.receiver().counts().received == expected
-                && returns.as_ref().is_none_or(|returns| returns.counts().received == expected);
             // What lay in the tester's own rings when the layers fell silent has arrived by the poll after.
-            if complete || over || shared.stop.load(Ordering::Acquire) {
-                return Ok(PhaseEnd { sent_after_ns, cancelled, tester: times });
+            if talk.is_complete() || over || shared.stop.load(Ordering::Acquire) {
+                return Ok(PhaseEnd { sent_after_ns, cancelled });
             }
             over = quiet.is_over(shared, &session.threads, now_ns);
         } else if shared.stop.load(Ordering::Acquire) {
-            return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true, tester: times });
+            return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true });
         }
         if one_processor {
             std::thread::yield_now();

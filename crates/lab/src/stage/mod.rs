@@ -150,6 +150,14 @@ impl Stage {
         }
     }
 
+    /// How many sessions natrig's own NAT holds here, held ports included; it walks the table. None where nothing is translated.
+    pub fn sessions(&self) -> Option<u64> {
+        match &self.engine {
+            Engine::Forward(_) => None,
+            Engine::Nat(nat) => Some(nat.mappings().count() as u64),
+        }
+    }
+
     /// Decides about a burst that arrived at side `from` and rewrites the frames; `picks` says where they go.
     pub fn process(&mut self, from: Side, frames: &mut [Frame<'_>], now_ns: u64, picks: &mut Picks) {
         picks.forward.clear();

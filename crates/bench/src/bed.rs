@@ -1,0 +1,268 @@
+//! The test bed: worlds that stand, in each a design whose tables can be emptied, and sessions of whatever talks at the two ends.
+
+use std::sync::atomic::AtomicBool;
+
+use natrig_lab::kernel_threads::KernelThreads;
+use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
+use natrig_lab::topology::{Port, Topology, WorldUse};
+use natrig_link::clock;
+use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
+
+use crate::engine::{EngineError, Engines};
+use crate::result::{Dropped, Environment, KernelActivity, Place, Role};
+use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
+use crate::run::Carrier;
+use crate::scenario::{Design, Lineup, Scenario};
+use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
+
+/// The worlds of a scenario and what all experiments in them use.
+pub struct Bench<'a> {
+    /// What is measured.
+    pub(crate) scenario: &'a Scenario,
+    /// Makes what stands at the layers.
+    pub(crate) engines: &'a Engines,
+    /// One for each lineup.
+    pub(crate) worlds: Vec<World>,
+    /// The two threads' processors.
+    pub(crate) placed: Placed,
+    /// The kernel's threads on these processors.
+    softirq: KernelThreads,
+    /// Set when the run is to end early.
+    pub(crate) cancel: &'a AtomicBool,
+    /// Number of the last session.
+    sessions: u32,
+}
+
+/// Why a session could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The tables could not be emptied.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Frames could not be moved.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// The kernel could not be told, or asked.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl<'a> Bench<'a> {
+    /// Builds a world for each lineup of `scenario`, with links for frames of up to `frame_len_max` bytes (without FCS), and writes into
+    /// `environment` and `warnings` what there is to know of them.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn open(
+        scenario: &'a Scenario,
+        engines: &'a Engines,
+        carrier: &Carrier,
+        frame_len_max: usize,
+        cancel: &'a AtomicBool,
+        environment: &mut Environment,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, WorldError> {
+        let placed = Placed::new(scenario.link.placement);
+        let opened = Worlds::open(scenario, carrier, placed, frame_len_max)?;
+        warnings.extend(opened.warnings);
+        let worlds = opened.worlds;
+        if let Some(world) = worlds.first() {
+            environment.link = world.links.describe().into();
+        }
+        let refusals = opened.refusals.iter();
+        environment.link.notes.extend(refusals.map(|refusal| format!("not the first choice: {refusal}")));
+        environment.placement = placed.threads(&scenario.lineups(), scenario.link.kernel);
+        let softirq = KernelThreads::softirq(&placed.processors());
+        Ok(Self { scenario, engines, worlds, placed, softirq, cancel, sessions: 0 })
+    }
+
+    /// What stands at the layers, one entry for each world.
+    pub fn lineups(&self) -> impl Iterator<Item = Lineup> {
+        self.worlds.iter().map(|world| world.lineup)
+    }
+
+    /// Writes the settings of the kernel's boxes into `environment`: once it has been told to translate for the first time.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub fn note_kernel_settings(&self, environment: &mut Environment) -> Result<(), KernelError> {
+        for world in &self.worlds {
+            environment.kernel.extend(world.kernel_settings()?);
+        }
+        Ok(())
+    }
+
+    /// Takes the worlds down. What cannot be taken down cleanly is said in `warnings`.
+    pub fn close(self, warnings: &mut Vec<String>) {
+        for world in self.worlds {
+            if let Err(error) = world.close() {
+                warnings.push(format!("the world could not be taken down cleanly: {error}"));
+            }
+        }
+    }
+}
+
+/// A design in a world, with its tables.
+pub struct Subject {
+    world: usize,
+    design: Design,
+    seed: u64,
+    layers: Layers,
+}
+
+/// What a session left in the counters of everything between the two ends.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// When it was over.
+    pub end: PhaseEnd,
+    /// Frames that ended on the way, by place and reason. What the ends themselves know is not in it.
+    pub drops: Vec<Dropped>,
+    /// How long the kernel's threads were busy, where that can be told.
+    pub threads_ns: Vec<(Role, u64)>,
+    /// What the kernel did at the boxes that it forwards at.
+    pub kernel: Vec<KernelActivity>,
+}
+
+impl Subject {
+    /// `design` in the world of that number (in the order of [`Bench::lineups`]). The kernel's tables are emptied by
+    /// [`Self::empty_tables`] only.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn new(bench: &Bench<'_>, world: usize, design: Design, seed: u64) -> Result<Self, EngineError> {
+        let layers = measured_layers(bench, bench.worlds[world].lineup, design, seed)?;
+        Ok(Self { world, design, seed, layers })
+    }
+
+    /// What stands at the layers.
+    pub fn lineup(&self, bench: &Bench<'_>) -> Lineup {
+        bench.worlds[self.world].lineup
+    }
+
+    /// Where is translated.
+    pub fn design(&self) -> Design {
+        self.design
+    }
+
+    /// The two boxes.
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// The MAC addresses of frames from the pods' end.
+    pub fn initiator(&self, bench: &Bench<'_>) -> Endpoint {
+        rig::endpoint(Port::Pods, self.lineup(bench).boxes())
+    }
+
+    /// The MAC addresses of frames from the servers' end.
+    pub fn responder(&self, bench: &Bench<'_>) -> Endpoint {
+        rig::endpoint(Port::Internet, self.lineup(bench).boxes())
+    }
+
+    /// Frames that should be handed to a link at once, at most.
+    pub fn burst(&self, bench: &Bench<'_>) -> usize {
+        bench.worlds[self.world].links.generator_burst()
+    }
+
+    /// What becomes of generated frames that the link does not take.
+    pub fn refused(&self, bench: &Bench<'_>) -> Refused {
+        bench.worlds[self.world].links.refused()
+    }
+
+    /// Empties the tables: natrig's own NATs are made anew, the kernel is told to delete its connections. Returns how long that took, in
+    /// nanoseconds.
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn empty_tables(&mut self, bench: &mut Bench<'_>) -> Result<u64, TrialError> {
+        let world = &mut bench.worlds[self.world];
+        let began_ns = clock::now_ns();
+        let engines = bench.engines.stages(world.lineup, self.design, self.seed)?;
+        self.layers = Layers::new(&bench.scenario.topology, WorldUse::Measurement(world.lineup.boxes()), engines);
+        world.reset_kernel(bench.engines, self.design)?;
+        Ok(clock::now_ns() - began_ns)
+    }
+
+    /// Entries that the tables hold now, at node and gateway: sessions of natrig's own NATs, connections that the kernel tracks. None
+    /// where nothing remembers.
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn entries(&mut self, bench: &mut Bench<'_>) -> Result<Vec<(Place, u64)>, TrialError> {
+        let own = self.layers.stages().filter_map(|(place, stage)| Some((place, stage.sessions()?)));
+        let mut entries: Vec<(Place, u64)> = own.collect();
+        entries.extend(bench.worlds[self.world].connections()?);
+        Ok(entries)
+    }
+
+    /// Runs `talk` until it is over, or `give_up_after_ns` from its epoch nothing more is sent.
+    ///
+    /// # Errors
+    /// [`TrialError`]; losing frames is no error but what is measured.
+    pub fn session(
+        &mut self,
+        bench: &mut Bench<'_>,
+        talk: &mut dyn Talk,
+        give_up_after_ns: u64,
+    ) -> Result<Account, TrialError> {
+        let world = &mut bench.worlds[self.world];
+        world.links.flush(2).map_err(RigError::from)?;
+        bench.sessions += 1;
+        let session = Session {
+            trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1,
+            give_up_after_ns,
+            threads: vec![world.napi.clone(), bench.softirq.clone()],
+        };
+        let kernel_before = world.read_kernel()?;
+        let links_before = world.links.stats();
+        let stages_before: Vec<StageCounts> = self.layers.stages().map(|(_, stage)| stage.counts().clone()).collect();
+        (self.layers.node_times, self.layers.gateway_times) = (PumpTimes::default(), PumpTimes::default());
+        let threads = [(Role::Napi, &world.napi), (Role::Softirq, &bench.softirq)];
+        let threads_before_ns = threads.map(|(_, threads)| threads.busy_ns());
+        let end = session.run(&mut world.links, &mut self.layers, talk, bench.placed, bench.cancel)?;
+        let ran = |((role, threads), before): ((Role, &KernelThreads), Option<u64>)| {
+            Some((role, threads.busy_ns()?.saturating_sub(before?)))
+        };
+        let threads_ns = threads.into_iter().zip(threads_before_ns).filter_map(ran).collect();
+        let links_after = world.links.stats();
+        let kernel_after = world.read_kernel()?;
+
+        let mut drops = rig::lost_between(&links_before, &links_after);
+        for ((place, stage), before) in self.layers.stages().zip(&stages_before) {
+            stage_drops(place, stage, before, &mut drops);
+        }
+        kernel_drops(world.lineup.boxes(), &kernel_before, &kernel_after, &mut drops);
+        let kernel = world.kernel_activity(&kernel_before, &kernel_after)?;
+        Ok(Account { end, drops, threads_ns, kernel })
+    }
+}
+
+/// The boxes of `design` with fresh tables, in a world that is measured in.
+pub(crate) fn measured_layers(
+    bench: &Bench<'_>,
+    lineup: Lineup,
+    design: Design,
+    seed: u64,
+) -> Result<Layers, EngineError> {
+    layers(bench.engines, &bench.scenario.topology, lineup, design, WorldUse::Measurement(lineup.boxes()), seed)
+}
+
+/// The boxes of `design` with fresh tables.
+pub(crate) fn layers(
+    engines: &Engines,
+    topology: &Topology,
+    lineup: Lineup,
+    design: Design,
+    world: WorldUse,
+    seed: u64,
+) -> Result<Layers, EngineError> {
+    Ok(Layers::new(topology, world, engines.stages(lineup, design, seed)?))
+}
+
+fn stage_drops(place: Place, stage: &Stage, before: &StageCounts, drops: &mut Vec<Dropped>) {
+    let earlier: Vec<(&str, u64)> = before.dropped().collect();
+    for (reason, frames) in stage.counts().dropped() {
+        let was = earlier.iter().find(|(name, _)| *name == reason).map_or(0, |(_, frames)| *frames);
+        rig::add_drop(drops, place, reason, frames - was);
+    }
+}
