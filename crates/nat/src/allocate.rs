@@ -1,6 +1,7 @@
 //! An outside address and port for a new mapping.
 
 use crate::behaviour::AddressChoice;
+use crate::hash::{KeyKind, KeyedHash};
 use crate::outbound::Flow;
 use crate::pair::Addrs;
 use crate::ports::{PortRequest, Search};
@@ -11,6 +12,37 @@ use crate::wheel::before;
 use crate::{DropReason, Nat};
 use core::net::Ipv4Addr;
 use rand::RngExt;
+use rand_pcg::Pcg64Mcg;
+
+/// Which outside address comes first.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) rule: AddressChoice,
+    pub(crate) total: usize,
+    pub(crate) round_robin: usize,
+}
+
+/// The first address to try for a flow of an inside and a remote address, and how many to try from there.
+pub(crate) fn choose(
+    choice: &mut Choice,
+    hash: &KeyedHash,
+    rng: &mut Pcg64Mcg,
+    inside: u32,
+    remote: u32,
+) -> (usize, usize) {
+    let total = choice.total;
+    let hash = |key: u64| (hash.hash(KeyKind::Source, 1, key, 0) >> 32) as usize % total;
+    match choice.rule {
+        AddressChoice::FirstFit => (0, total),
+        AddressChoice::RoundRobin => {
+            choice.round_robin = (choice.round_robin + 1) % total;
+            (choice.round_robin, total)
+        }
+        AddressChoice::Random => (rng.random_range(0..total), total),
+        AddressChoice::HashSource => (hash(u64::from(inside)), 1),
+        AddressChoice::HashSourceDestination => (hash(Addrs::new(inside, remote).bits()), 1),
+    }
+}
 
 impl Nat {
     /// Finds an outside end for a flow. `own`: the address that policy asks for. `beside`: another session of the inside end.
@@ -72,17 +104,7 @@ impl Nat {
         {
             return Ok((usize::from(sources.at(number).address), 1));
         }
-        let hash = |key: u64| (self.table.hash.hash(crate::hash::KeyKind::Source, 1, key, 0) >> 32) as usize % total;
-        Ok(match self.config.behaviour.pool.choice {
-            AddressChoice::FirstFit => (0, total),
-            AddressChoice::RoundRobin => {
-                self.round_robin = (self.round_robin + 1) % total;
-                (self.round_robin, total)
-            }
-            AddressChoice::Random => (self.rng.random_range(0..total), total),
-            AddressChoice::HashSource => (hash(u64::from(inside)), 1),
-            AddressChoice::HashSourceDestination => (hash(Addrs::new(inside, flow.destination().0).bits()), 1),
-        })
+        Ok(choose(&mut self.choice, &self.table.hash, &mut self.rng, inside, flow.destination().0))
     }
 
     fn allocate_at(&mut self, flow: &Flow, hash: u64, number: u16) -> Result<(u32, u16), DropReason> {

@@ -42,6 +42,21 @@ impl Collector {
     }
 }
 
+/// The interval of periodic collection, in ticks of [`TICK_NS`](crate::TICK_NS), that follows one of `interval` ticks at whose end
+/// `collected` of `live` entries were dead (Cilium, pkg/maps/ctmap, `GetInterval`).
+pub fn next_collection_interval(rules: &CollectionRules, interval: u32, collected: u64, live: u64) -> u32 {
+    let ratio = collected as f64 / live.max(1) as f64;
+    let factor = match ratio {
+        // A run that finds nothing says nothing.
+        0.0 => 1.0,
+        ratio if ratio > 0.25 => 1.0 - ratio.min(0.9),
+        ratio if ratio < 0.05 => 1.5,
+        _ => 1.0,
+    };
+    let interval = (f64::from(interval) * factor) as u32;
+    interval.clamp(ticks(rules.min_s), ticks(rules.max_s))
+}
+
 impl Nat {
     /// Ends every session whose time has come, however many they are. `translate_burst` does this a little at a time.
     pub fn expire(&mut self, now_ns: u64) {
@@ -103,21 +118,12 @@ impl Nat {
         }
     }
 
-    /// Adapts the interval to what the run has found (Cilium, pkg/maps/ctmap, `GetInterval`).
+    /// Adapts the interval to what the run has found.
     fn finish_run(&mut self) {
         let rules = &self.config.behaviour.collection;
         let collector = &mut self.collector;
         let collected = self.counters.expired - collector.ended_at_start;
-        let ratio = collected as f64 / collector.live_at_start.max(1) as f64;
-        let factor = match ratio {
-            // A run that finds nothing says nothing.
-            0.0 => 1.0,
-            ratio if ratio > 0.25 => 1.0 - ratio.min(0.9),
-            ratio if ratio < 0.05 => 1.5,
-            _ => 1.0,
-        };
-        let interval = (f64::from(collector.interval) * factor) as u32;
-        collector.interval = interval.clamp(ticks(rules.min_s), ticks(rules.max_s));
+        collector.interval = next_collection_interval(rules, collector.interval, collected, collector.live_at_start);
         collector.next = self.now.wrapping_add(collector.interval);
         collector.running = false;
     }

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod allocate;
+mod allocator;
 mod answer;
 pub mod behaviour;
 mod bitmap;
@@ -47,7 +48,9 @@ mod time;
 mod verdict;
 mod wheel;
 
+pub use allocator::{Allocation, Allocator, PortsInUse, Wish};
 pub use cidr::{Cidr, CidrError};
+pub use collect::next_collection_interval;
 pub use config::{Config, ConfigError};
 pub use counters::{Counters, TRIES_MAX};
 pub use forwarder::Forwarder;

@@ -1,5 +1,6 @@
 //! The translator and its parts.
 
+use crate::allocate::Choice;
 use crate::answer::TokenBucket;
 use crate::behaviour::{Behaviour, IpId, PortBlocks, Refresh};
 use crate::collect::Collector;
@@ -58,7 +59,7 @@ pub struct Nat {
     pub(crate) frame_max: [usize; 2],
     /// Next identification by destination; none if they are preserved.
     pub(crate) idents: Option<Box<[u16; IDENTS]>>,
-    pub(crate) round_robin: usize,
+    pub(crate) choice: Choice,
     pub(crate) collector: Collector,
     pub(crate) errors: TokenBucket,
     /// Only if a capacity is enforced.
@@ -124,7 +125,7 @@ impl Nat {
             refresh: [Refresh::Outbound, Refresh::Inbound].map(|one| refresh_table(behaviour, &timeouts, one)),
             timeouts,
             frame_max: mtus.map(|mtu| mtu.map_or(usize::MAX, |mtu| usize::from(mtu) + L3)),
-            round_robin: 0,
+            choice: Choice { rule: behaviour.pool.choice, total: addresses, round_robin: 0 },
             collector: Collector::new(&behaviour.collection),
             errors: TokenBucket::new(behaviour.icmp_rules.built_per_second),
             policer: Policer::new(&behaviour.capacity),

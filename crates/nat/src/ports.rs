@@ -67,6 +67,11 @@ impl PortSpace {
         self.free.iter().flatten().count() * FreePorts::MEMORY + self.last.len() * 2
     }
 
+    /// True if ports of a protocol are never overloaded, so that what is in use is known here.
+    pub(crate) fn keeps_account(&self) -> bool {
+        self.free.iter().any(Option::is_some)
+    }
+
     fn all_free(&self, slot: usize) -> FreePorts {
         let mut ports = FreePorts::empty();
         let low = PortRange::new(1, 1023);
