@@ -18,7 +18,7 @@ pub mod plan;
 pub mod privilege;
 mod procfs;
 mod programs;
-
+pub mod router;
 pub mod stage;
 pub mod topology;
 pub mod world;

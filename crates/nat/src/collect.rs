@@ -100,6 +100,11 @@ impl Nat {
         }
     }
 
+    /// Whatever is there now was not made in the last burst.
+    pub(crate) const fn collector_starts(&mut self) {
+        self.collector.created_before = self.counters.created;
+    }
+
     /// Asks for collection before its time.
     pub(crate) fn signal_pressure(&mut self) {
         self.counters.pressure_signals += 1;

@@ -36,6 +36,8 @@ pub struct Counters {
     pub expired: u64,
     /// Mappings and sessions that ended before their time to make room, where the profile evicts.
     pub evicted: u64,
+    /// Sessions that ended because a new configuration does not allow them ([`Nat::adopt`](crate::Nat::adopt)).
+    pub revoked: u64,
     /// ICMP errors translated, both directions.
     pub icmp_errors: u64,
     /// Gauge: entries in the table now, held ports included.
@@ -66,6 +68,7 @@ impl Default for Counters {
             created: 0,
             expired: 0,
             evicted: 0,
+            revoked: 0,
             icmp_errors: 0,
             live: 0,
             tries: [0; TRIES_MAX + 1],

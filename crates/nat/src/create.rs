@@ -124,7 +124,7 @@ impl Nat {
     }
 
     /// `directed`: the outside address is what policy asked for, and says nothing about where the source's other sessions go.
-    fn account(&mut self, session: &Session, new_port: bool, directed: bool) {
+    pub(crate) fn account(&mut self, session: &Session, new_port: bool, directed: bool) {
         let slot = slot_of(session.protocol);
         let outside = session.outside();
         self.counters.created += 1;
@@ -162,7 +162,7 @@ impl Nat {
     }
 
     /// Nothing came of a session. A source that has nothing takes no room.
-    fn dismiss(&mut self, inside: u32, counted: bool) {
+    pub(crate) fn dismiss(&mut self, inside: u32, counted: bool) {
         let Some(sources) = &mut self.sources else { return };
         let Some(number) = sources.find(&self.table.hash, inside) else { return };
         sources.at_mut(number).sessions -= u32::from(counted);

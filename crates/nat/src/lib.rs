@@ -8,6 +8,7 @@
 //! addresses, ports, TTL and both checksums in one pass. All memory is taken when the translator is made.
 #![deny(unsafe_code)]
 
+mod adopt;
 mod allocate;
 mod allocator;
 mod answer;
@@ -48,6 +49,7 @@ mod time;
 mod verdict;
 mod wheel;
 
+pub use adopt::Adopted;
 pub use allocator::{Allocation, Allocator, PortsInUse, Wish};
 pub use cidr::{Cidr, CidrError};
 pub use collect::next_collection_interval;

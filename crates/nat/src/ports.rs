@@ -93,6 +93,11 @@ impl PortSpace {
         self.reserved.as_ref().is_some_and(|reserved| reserved.is_free(port))
     }
 
+    /// True if this port could be given to a mapping.
+    pub(crate) fn is_given_out(&self, slot: usize, port: u16) -> bool {
+        self.in_ranges(slot, port) && !self.is_reserved(port)
+    }
+
     /// True if an inbound packet to this port could ever belong to a mapping.
     pub(crate) fn in_ranges(&self, slot: usize, port: u16) -> bool {
         if slot == ICMP_SLOT {

@@ -38,6 +38,18 @@ impl Blocks {
         self.starts[block as usize] + (n - (self.first_len << (block - 1))) as u16
     }
 
+    /// True if a port is one of theirs.
+    pub(crate) fn contains(&self, port: u16) -> bool {
+        (0..self.count).any(|block| {
+            let start = self.starts[usize::from(block)];
+            port >= start && u32::from(port - start) < self.block_len(block)
+        })
+    }
+
+    const fn block_len(&self, block: u8) -> u32 {
+        if block == 0 { self.first_len } else { self.first_len << (block - 1) }
+    }
+
     /// How long the next block must be.
     const fn next_len(&self) -> u32 {
         match self.count {
@@ -163,7 +175,7 @@ impl Sources {
         if source.sessions > 0 || source.ports != [0; 3] || keeps_blocks {
             return;
         }
-        self.free_blocks(&source);
+        self.mark_blocks(&source, false);
         self.index.remove(Self::hash(hash, source.key), number);
         self.entries[number as usize].next_free = self.free;
         self.free = number;
@@ -191,6 +203,42 @@ impl Sources {
         Ok(())
     }
 
+    /// Whether the source's quota leaves room for one more session, and for one more port if that needs a new one.
+    pub(crate) fn has_room(&self, number: u32, slot: usize, new_port: bool) -> bool {
+        let (rules, source) = (&self.rules, self.at(number));
+        let ports = !new_port || rules.ports_per_source == 0 || source.ports[slot] < rules.ports_per_source;
+        ports && (rules.sessions_per_source == 0 || source.sessions < rules.sessions_per_source)
+    }
+
+    /// Gives the source of an address the blocks that it had in `old`, which has the same rules; `new_number` says which number an outside
+    /// address has now, if any.
+    pub(crate) fn adopt_blocks(
+        &mut self,
+        hash: &KeyedHash,
+        (old, old_hash): (&Self, &KeyedHash),
+        addr: u32,
+        new_number: impl Fn(u16) -> Option<u16>,
+        now: u32,
+    ) {
+        let Some(source) = old.find(old_hash, addr).map(|number| *old.at(number)) else { return };
+        let Some(address) = new_number(source.address).filter(|_| self.find(hash, addr).is_none()) else { return };
+        let Ok(number) = self.find_or_insert(hash, addr, now) else { return };
+        let entry = &mut self.entries[number as usize];
+        (entry.address, entry.blocks) = (address, source.blocks);
+        let entry = *entry;
+        self.mark_blocks(&entry, true);
+    }
+
+    /// Notes for all blocks of a source that they are in use, or that they are not.
+    fn mark_blocks(&mut self, source: &Source, in_use: bool) {
+        let Some(units) = self.units.get_mut(usize::from(source.address)) else { return };
+        for block in 0..source.blocks.count {
+            let len = source.blocks.block_len(block);
+            let at = u32::from(source.blocks.starts[usize::from(block)] - self.range.low) / self.rules.block_min;
+            units[at as usize..][..(len / self.rules.block_min) as usize].fill(in_use);
+        }
+    }
+
     /// True if ports are set aside per source.
     pub(crate) const fn has_blocks(&self) -> bool {
         !matches!(self.rules.blocks, PortBlocks::Shared)
@@ -213,14 +261,5 @@ impl Sources {
         blocks.starts[usize::from(blocks.count)] = start as u16;
         blocks.count += 1;
         true
-    }
-
-    fn free_blocks(&mut self, source: &Source) {
-        let Some(units) = self.units.get_mut(usize::from(source.address)) else { return };
-        for block in 0..source.blocks.count {
-            let len = if block == 0 { source.blocks.first_len } else { source.blocks.first_len << (block - 1) };
-            let at = u32::from(source.blocks.starts[usize::from(block)] - self.range.low) / self.rules.block_min;
-            units[at as usize..][..(len / self.rules.block_min) as usize].fill(false);
-        }
     }
 }
