@@ -9,7 +9,8 @@ use natrig_lab::plan::Plan;
 use natrig_lab::stage::StageCounts;
 use natrig_lab::topology::{Port, WorldUse};
 use natrig_link::packet::{PacketLink, PacketOptions};
-use natrig_link::{Link, wait};
+use natrig_link::Link;
+use natrig_link::wait::Rest;
 
 use crate::bed;
 use crate::engine::{EngineError, Engines};
@@ -49,9 +50,6 @@ const NAP: Duration = Duration::from_millis(50);
 
 /// Connections that the kernel must be able to track, where it translates: less than its default on any machine.
 const CONNECTIONS: u32 = 16_384;
-
-/// Polls without a frame before sleeping: answers often come within microseconds.
-const POLLS_BEFORE_NAP: u32 = 200;
 
 impl Served {
     /// Sets up `design` in a world that [`Plan::clients`] made for the boxes of [`Scenario::lineup`].
@@ -96,19 +94,15 @@ impl Served {
     /// # Errors
     /// [`ServeError`].
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), ServeError> {
-        let mut idle_polls = 0;
+        let mut rest = Rest::default();
         while !stop.load(Ordering::Acquire) {
             if self.layers.poll(&mut self.links).map_err(RigError::from)? > 0 {
-                idle_polls = 0;
+                rest.work();
                 continue;
             }
-            idle_polls += 1;
-            if idle_polls > POLLS_BEFORE_NAP {
-                let boxes = [&self.links.node, &self.links.gateway].into_iter().flatten();
-                let ends: Vec<&dyn Link> = boxes.flat_map(|links| [&*links.inside, &*links.outside]).collect();
-                wait::until_readable(&ends, NAP)?;
-                idle_polls = 0;
-            }
+            let boxes = [&self.links.node, &self.links.gateway].into_iter().flatten();
+            let ends: Vec<&dyn Link> = boxes.flat_map(|links| [&*links.inside, &*links.outside]).collect();
+            rest.rest(&ends, NAP)?;
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Links: bursts of frames in and out.
 //!
 //! A [`Link`] presents the frames that have arrived where they lie and takes what is to be sent. [`memory`] joins two stages of one
-//! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`] and [`tap`] wrap any
-//! link. [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
+//! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`], [`tap`] and
+//! [`complete`] wrap any link. [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
 //! [`affinity`] are the few other things that a packet loop asks of the system. All unsafe code of the project is in this crate.
 
 pub mod affinity;
 mod bpf;
 pub mod clock;
+pub mod complete;
 mod error;
 pub mod fault;
 pub mod memory;
@@ -38,6 +39,15 @@ pub(crate) const BURST: usize = 256;
 
 /// The longest frame of a standard Ethernet, without its frame check sequence, in bytes.
 pub const FRAME_LEN_MAX: usize = 1514;
+
+/// The longest packet that an interface of the calling thread's network namespace takes, in bytes, without the Ethernet header.
+///
+/// # Errors
+/// [`OpenError::NoSuchInterface`], or what the kernel answers.
+pub fn mtu(interface: &str) -> Result<u32, OpenError> {
+    let found = sys::Interface::find(interface)?;
+    found.mtu().map_err(|source| OpenError::System { what: "ask for the MTU", source })
+}
 
 /// Bursts of Ethernet frames in and out.
 pub trait Link: Send {

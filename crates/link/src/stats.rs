@@ -24,6 +24,15 @@ pub struct LinkStats {
     pub tx_refused: u64,
 }
 
+impl LinkStats {
+    /// Counts frames that were presented, and their bytes; returns how many.
+    pub(crate) const fn count_received(&mut self, (frames, bytes): (usize, u64)) -> usize {
+        self.rx_frames += frames as u64;
+        self.rx_bytes += bytes;
+        frames
+    }
+}
+
 /// The way a link moves frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -10,30 +10,66 @@ const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 
+/// An IPv4 frame's transport header and payload, whole.
+struct Transport {
+    /// Where the segment is in the frame.
+    start: usize,
+    end: usize,
+    /// Where its checksum is in the segment.
+    field: usize,
+    protocol: u8,
+    /// The pseudo-header's sum, not folded.
+    pseudo_header: u32,
+}
+
+impl Transport {
+    /// None where there is no TCP or UDP checksum over what is in the frame.
+    #[inline]
+    fn of(frame: &[u8]) -> Option<Self> {
+        let (ethernet, packet) = frame.split_at_checked(ETHERNET_LEN)?;
+        if ethernet[12..] != ETHERTYPE_IPV4 || packet.len() < 20 || packet[0] >> 4 != 4 {
+            return None;
+        }
+        let header_len = usize::from(packet[0] & 0x0f) * 4;
+        let total_len = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+        let is_fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
+        let protocol = packet[9];
+        let field = match protocol {
+            PROTOCOL_TCP => 16,
+            PROTOCOL_UDP => 6,
+            _ => return None,
+        };
+        if is_fragment || header_len < 20 || total_len > packet.len() || total_len < header_len + field + 2 {
+            return None;
+        }
+        let address = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+        let len = (total_len - header_len) as u16;
+        Some(Self {
+            start: ETHERNET_LEN + header_len,
+            end: ETHERNET_LEN + total_len,
+            field,
+            protocol,
+            pseudo_header: checksum::pseudo_header(address(12), address(16), protocol, len),
+        })
+    }
+}
+
+/// Whether the checksum of an unfragmented IPv4 frame is only that of its pseudo-header (kernel: CHECKSUM_PARTIAL, as
+/// `__tcp_v4_send_check` and `udp_v4_check` leave it).
+#[inline]
+pub(crate) fn is_partial(frame: &[u8]) -> bool {
+    Transport::of(frame).is_some_and(|transport| {
+        let at = transport.start + transport.field;
+        frame[at..at + 2] == checksum::fold(transport.pseudo_header).to_be_bytes()
+    })
+}
+
 /// Writes the whole TCP or UDP checksum of an unfragmented IPv4 frame; leaves other frames as they are. False if left.
-pub(super) fn complete(frame: &mut [u8]) -> bool {
-    let Some((ethernet, packet)) = frame.split_at_mut_checked(ETHERNET_LEN) else { return false };
-    if ethernet[12..] != ETHERTYPE_IPV4 || packet.len() < 20 || packet[0] >> 4 != 4 {
-        return false;
-    }
-    let header_len = usize::from(packet[0] & 0x0f) * 4;
-    let total_len = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-    let is_fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff != 0;
-    let protocol = packet[9];
-    let field = match protocol {
-        PROTOCOL_TCP => 16,
-        PROTOCOL_UDP => 6,
-        _ => return false,
-    };
-    if is_fragment || header_len < 20 || total_len > packet.len() || total_len < header_len + field + 2 {
-        return false;
-    }
-    let address = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
-    let (src, dst) = (address(12), address(16));
-    let segment = &mut packet[header_len..total_len];
+pub(crate) fn complete(frame: &mut [u8]) -> bool {
+    let Some(Transport { start, end, field, protocol, pseudo_header }) = Transport::of(frame) else { return false };
+    let segment = &mut frame[start..end];
     segment[field..field + 2].fill(0);
-    let sum = checksum::pseudo_header(src, dst, protocol, segment.len() as u16);
-    let value = match checksum::finish(checksum::sum(sum, segment)) {
+    let value = match checksum::finish(checksum::sum(pseudo_header, segment)) {
         // RFC 768: a sum of zero is sent as all ones; zero would mean "no checksum".
         0 if protocol == PROTOCOL_UDP => 0xffff,
         value => value,

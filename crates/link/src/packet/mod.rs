@@ -5,7 +5,8 @@
 //! interface of the network namespace that the calling thread is in when it opens the link, and works from any thread afterwards.
 
 mod blocks;
-mod checksum;
+pub(crate) mod checksum;
+mod oversize;
 mod receive;
 pub(crate) mod socket;
 pub(crate) mod transmit;
@@ -25,6 +26,9 @@ pub struct PacketOptions {
     /// Completes the TCP or UDP checksum of received frames whose sender left that to a network card, as the kernel's own stack does
     /// on a veth with transmit checksum offload on.
     pub complete_checksums: bool,
+    /// Cuts frames that the kernel has merged, or has not cut yet because nobody on their way needed it, into those that they stand for,
+    /// with their checksums. Only with [`Reception::Slots`]; without it they count as truncated.
+    pub cut_merged: bool,
     /// How the kernel hands frames over.
     pub reception: Reception,
     /// Shares the interface's frames with other links of the same group.
@@ -67,6 +71,7 @@ impl Default for PacketOptions {
             frame_len_max: FRAME_LEN_MAX,
             rx_slots: 8192,
             complete_checksums: false,
+            cut_merged: false,
             reception: Reception::Slots,
             fanout: None,
         }
@@ -77,6 +82,23 @@ impl PacketOptions {
     /// For small frames: slots of 256 bytes, which spare the caches.
     pub fn small_frames() -> Self {
         Self { frame_len_max: receive::SMALL_FRAME_LEN_MAX, ..Self::default() }
+    }
+}
+
+/// Keeps an interface promiscuous, for links whose kind does not see to it, where the frames that matter have another MAC address than
+/// the interface. The kernel ends it with this process at the latest.
+#[derive(Debug)]
+pub struct Promiscuous {
+    _socket: OwnedFd,
+}
+
+impl Promiscuous {
+    /// `interface` is in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As [`PacketLink::open`].
+    pub fn hold(interface: &str) -> Result<Self, OpenError> {
+        socket::open(interface).map(|(_socket, _)| Self { _socket })
     }
 }
 
@@ -93,6 +115,8 @@ pub struct PacketLink {
     ring: Ring,
     batch: transmit::Batch,
     fd: OwnedFd,
+    /// Where merged frames are cut: and then a socket to send through, as `fd` would want to know more about each frame.
+    oversize: Option<(oversize::Oversize, OwnedFd)>,
     stats: LinkStats,
     complete_checksums: bool,
     idle_polls: u32,
@@ -107,7 +131,16 @@ impl PacketLink {
     /// [`OpenError::NotPermitted`] without CAP_NET_RAW in the user namespace that owns the network namespace;
     /// [`OpenError::NoSuchInterface`]; [`OpenError::System`] when the ring does not fit into memory.
     pub fn open(interface: &str, options: &PacketOptions) -> Result<Self, OpenError> {
+        if options.cut_merged && options.reception == Reception::Blocks {
+            return Err(OpenError::Options { reason: "merged frames are cut only where reception is in slots" });
+        }
         let (fd, index) = socket::open(interface)?;
+        let oversize = if options.cut_merged {
+            let oversize = oversize::Oversize::new(fd.as_fd(), options.frame_len_max)?;
+            Some((oversize, socket::open_for_sending(index)?))
+        } else {
+            None
+        };
         let (ring, version) = match options.reception {
             Reception::Slots => (Ring::Slots(receive::Ring::new(fd.as_fd(), options)?), "TPACKET_V2"),
             Reception::Blocks => (Ring::Blocks(blocks::BlockRing::new(fd.as_fd(), options)?), "TPACKET_V3"),
@@ -119,6 +152,9 @@ impl PacketLink {
         if options.complete_checksums {
             notes.push("partial checksums are completed on reception".to_owned());
         }
+        if options.cut_merged {
+            notes.push("frames that the kernel has merged are cut on reception".to_owned());
+        }
         // Bound last: the ring is in place when the first frame arrives.
         socket::bind(fd.as_fd(), index)?;
         if let Some(fanout) = options.fanout {
@@ -129,6 +165,7 @@ impl PacketLink {
             ring,
             batch: transmit::Batch::new(),
             fd,
+            oversize,
             stats: LinkStats::default(),
             complete_checksums: options.complete_checksums,
             idle_polls: 0,
@@ -139,13 +176,26 @@ impl PacketLink {
 
 impl Link for PacketLink {
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
+        let mut oversize = self.oversize.as_mut().map(|(oversize, _)| oversize);
+        if let Some(oversize) = oversize.as_deref_mut().filter(|oversize| oversize.is_pending()) {
+            return Ok(self.stats.count_received(oversize.present(max, on_burst)));
+        }
         let received = match &mut self.ring {
-            Ring::Slots(ring) => ring.take(max, self.complete_checksums, on_burst),
+            Ring::Slots(ring) => ring.take(max, self.complete_checksums, oversize.as_deref_mut(), on_burst),
             Ring::Blocks(ring) => ring.take(max, self.complete_checksums, on_burst),
         };
         self.stats.rx_frames += received.frames as u64;
         self.stats.rx_bytes += received.bytes;
         self.stats.rx_truncated += received.truncated;
+        if let Some(oversize) = oversize {
+            if received.copied && !oversize.fetch(self.fd.as_fd()) {
+                self.stats.rx_truncated += 1;
+            }
+            if received.frames == 0 && oversize.is_pending() {
+                self.idle_polls = 0;
+                return Ok(self.stats.count_received(oversize.present(max, on_burst)));
+            }
+        }
         if received.frames > 0 {
             self.idle_polls = 0;
         } else {
@@ -155,7 +205,8 @@ impl Link for PacketLink {
     }
 
     fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
-        self.batch.send(self.fd.as_fd(), frames, pick, &mut self.stats)
+        let fd = self.oversize.as_ref().map_or(&self.fd, |(_, fd)| fd);
+        self.batch.send(fd.as_fd(), frames, pick, &mut self.stats)
     }
 
     fn stats(&mut self) -> LinkStats {

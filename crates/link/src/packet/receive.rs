@@ -4,6 +4,7 @@
 //! set. Both sides hand a slot over by writing the status with release order and look at it with acquire order (kernel:
 //! `__packet_set_status`, `__packet_get_status` in `net/packet/af_packet.c`).
 
+use super::oversize::{META_LEN, Oversize, is_merged};
 use super::{PacketOptions, checksum, socket};
 use crate::BURST;
 use crate::error::OpenError;
@@ -48,6 +49,8 @@ pub(super) struct Received {
     pub(super) frames: usize,
     pub(super) bytes: u64,
     pub(super) truncated: u64,
+    /// The burst ended at a frame whose copy is the next one on the socket.
+    pub(super) copied: bool,
 }
 
 impl Ring {
@@ -58,7 +61,8 @@ impl Ring {
                 reason: "frames for a packet ring must fit into 64 KiB with their header",
             });
         }
-        let slot_bytes = (options.frame_len_max + FRAME_OFFSET).next_power_of_two().max(SMALL_SLOT_BYTES);
+        let meta_len = if options.cut_merged { META_LEN } else { 0 };
+        let slot_bytes = (options.frame_len_max + FRAME_OFFSET + meta_len).next_power_of_two().max(SMALL_SLOT_BYTES);
         let slots_per_block = BLOCK_BYTES / slot_bytes;
         let blocks = options.rx_slots.max(1).div_ceil(slots_per_block);
         let slots = blocks * slots_per_block;
@@ -75,12 +79,14 @@ impl Ring {
         Ok(Self { mapping, slots, slot_bytes, next: 0 })
     }
 
-    /// Presents up to `max` frames in their slots and gives the slots back to the kernel.
+    /// Presents up to `max` frames in their slots and gives the slots back to the kernel. A burst ends where `oversize`, if there is
+    /// one, has something to cut.
     #[inline]
     pub(super) fn take(
         &mut self,
         max: usize,
         complete_checksums: bool,
+        mut oversize: Option<&mut Oversize>,
         on_burst: &mut dyn FnMut(&mut [Frame<'_>]),
     ) -> Received {
         let max = max.min(BURST);
@@ -99,8 +105,23 @@ impl Ring {
             let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
             let (len, offset) = (header.tp_snaplen as usize, usize::from(header.tp_mac));
             if header.tp_snaplen < header.tp_len || offset + len > self.slot_bytes {
+                if oversize.is_some() && status & libc::TP_STATUS_COPY != 0 {
+                    received.copied = true;
+                    break;
+                }
                 received.truncated += 1;
                 continue;
+            }
+            if let Some(oversize) = &mut oversize {
+                // SAFETY: as above; where merged frames are cut, the kernel has written META_LEN bytes about the frame in front of it.
+                let whole = unsafe {
+                    NonNull::slice_from_raw_parts(slot.add(offset - META_LEN), META_LEN + len).as_ref()
+                };
+                let (meta, frame) = whole.split_at(META_LEN);
+                if is_merged(meta) {
+                    received.truncated += u64::from(!oversize.take(meta, frame));
+                    break;
+                }
             }
             // SAFETY: as above; `offset <= slot_bytes`, and the header, in front of `offset`, is not used any more.
             let buf = unsafe { NonNull::slice_from_raw_parts(slot.add(offset), self.slot_bytes - offset).as_mut() };

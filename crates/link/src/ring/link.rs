@@ -15,6 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const ETHERNET_HEADER_LEN: usize = 14;
 
+/// How many bursts of live frames are looked after: a veth takes them only if its other end receives by NAPI (kernel: `veth_xdp_xmit` in
+/// `drivers/net/veth.c`), and whose end that is nobody can see from here.
+const LIVE_BURSTS_WATCHED: u32 = 16;
+
 /// An interface as all links through it see it.
 #[derive(Debug)]
 pub(super) struct Port {
@@ -46,6 +50,12 @@ impl Port {
         Ok(Self { interface, number, taken_statistics, taken_before, redirected, lost, unclaimed })
     }
 
+    /// Whether the driver has taken none of the frames redirected to it, ever: nobody receives them by NAPI at the other end.
+    fn takes_nothing(&self) -> bool {
+        !self.taken_statistics.is_empty()
+            && self.interface.sum_statistics(&self.taken_statistics).is_ok_and(|taken| taken <= self.taken_before)
+    }
+
     /// Claims up to `max` frames that were lost between the redirect and the driver: its ring was full, or nobody receives.
     fn take_lost(&self, max: u64) -> u64 {
         if self.taken_statistics.is_empty() {
@@ -73,6 +83,8 @@ pub struct RingLink {
     /// The ring looked at last.
     next_ring: usize,
     live_frames_min: usize,
+    /// Bursts of live frames after which it is still to be seen whether any were taken.
+    live_bursts_watched: u32,
     /// The longest frame that the interface lets out.
     tx_len_max: usize,
     small: SmallBursts,
@@ -111,6 +123,7 @@ impl RingLink {
             rings: rings.into_iter().map(|ring| Cursor { ring, consumed: 0 }).collect(),
             next_ring: 0,
             live_frames_min: options.live_frames_min,
+            live_bursts_watched: LIVE_BURSTS_WATCHED,
             tx_len_max: (mtu as usize + ETHERNET_HEADER_LEN).min(arena.room()).min(LIVE_FRAME_LEN_MAX),
             small: SmallBursts { batch: transmit::Batch::new(), fd },
             stats: LinkStats::default(),
@@ -150,6 +163,12 @@ impl RingLink {
         let sent = ran as u64 - u64::from(self.arena.outgoing_of(self.number).refused.load(Ordering::Relaxed));
         self.port.redirected.fetch_add(sent, Ordering::Relaxed);
         self.live_frames += sent;
+        if self.live_bursts_watched > 0 && sent > 0 {
+            self.live_bursts_watched -= 1;
+            if self.port.takes_nothing() {
+                self.live_frames_min = usize::MAX;
+            }
+        }
         self.stats.tx_frames += sent;
         self.stats.tx_bytes += bytes;
         self.stats.tx_refused += taken as u64 - sent;
@@ -291,7 +310,10 @@ impl Link for RingLink {
     fn describe(&self) -> LinkDescription {
         let mut notes = vec![
             format!("{} receive queues, a ring of {} slots each", self.rings.len(), self.arena.ring_slots()),
-            format!("bursts of {} and more leave as live frames, smaller ones by sendmmsg", self.live_frames_min),
+            match self.live_frames_min {
+                usize::MAX => "frames leave by sendmmsg".to_owned(),
+                min => format!("bursts of {min} and more leave as live frames, smaller ones by sendmmsg"),
+            },
         ];
         if self.port.taken_statistics.is_empty() {
             notes.push(
