@@ -8,8 +8,8 @@ use natrig_lab::lease::Lease;
 use natrig_lab::plan::Plan;
 use natrig_lab::stage::StageCounts;
 use natrig_lab::topology::{Port, WorldUse};
-use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::Link;
+use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::wait::Rest;
 
 use crate::bed;

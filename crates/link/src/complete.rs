@@ -67,7 +67,9 @@ mod tests {
     fn datagram() -> [u8; 60] {
         let mut frame = [0; 60];
         let tuple = FourTuple { src: SRC, src_port: 1024, dst: DST, dst_port: 53 };
-        UdpTemplate::<18>::new(60, MacAddr::default(), MacAddr::default(), 64).unwrap().emit(&mut frame, &tuple, &[9; 18]);
+        UdpTemplate::<18>::new(60, MacAddr::default(), MacAddr::default(), 64)
+            .unwrap()
+            .emit(&mut frame, &tuple, &[9; 18]);
         frame
     }
 

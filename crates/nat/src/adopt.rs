@@ -1,12 +1,12 @@
 //! A new configuration without an end to what goes on: sessions of one translator carried over to another.
 
+use crate::Nat;
 use crate::behaviour::{Dependence, Overload};
 use crate::nat::is_translatable;
 use crate::policy::Decision;
 use crate::session::{Session, flag};
 use crate::table::slot_of;
 use crate::wheel::before;
-use crate::Nat;
 use core::net::Ipv4Addr;
 
 /// What became of another translator's sessions.

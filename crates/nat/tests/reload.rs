@@ -34,7 +34,7 @@ fn busy(rig: &mut Rig) {
 fn reload(rig: &mut Rig, change: impl FnOnce(&mut Config)) -> Adopted {
     let mut config = rig.nat.config().clone();
     change(&mut config);
-    let mut fresh = Nat::new(config, 99).unwrap();
+    let Ok(mut fresh) = Nat::new(config, 99) else { panic!("the configuration is impossible") };
     let adopted = fresh.adopt(&rig.nat);
     rig.nat = fresh;
     adopted
@@ -92,9 +92,7 @@ fn more_addresses_keep_everything_and_are_used_from_now_on() {
     let before = views(&rig);
     let adopted = reload(&mut rig, |config| config.outside = vec![ip(SECOND_ADDRESS), ip(OUTSIDE)]);
     assert_eq!((adopted.revoked, views(&rig)), (0, before));
-    let used: BTreeSet<_> = (0..200u16)
-        .map(|pod| *rig.map_udp(&format!("10.0.1.{pod}:5000"), SERVER).ip())
-        .collect();
+    let used: BTreeSet<_> = (0..200u16).map(|pod| *rig.map_udp(&format!("10.0.1.{pod}:5000"), SERVER).ip()).collect();
     assert_eq!(used.len(), 2, "{used:?}");
 }
 
@@ -102,8 +100,7 @@ fn more_addresses_keep_everything_and_are_used_from_now_on() {
 fn an_address_that_is_taken_away_ends_its_own_sessions_only() {
     let mut rig = Rig::with_pool("aws-natgw", &[OUTSIDE, SECOND_ADDRESS], |_| ());
     busy(&mut rig);
-    let (stays, goes): (Vec<_>, Vec<_>) =
-        views(&rig).into_iter().partition(|view| *view.outside.ip() == ip(OUTSIDE));
+    let (stays, goes): (Vec<_>, Vec<_>) = views(&rig).into_iter().partition(|view| *view.outside.ip() == ip(OUTSIDE));
     assert!(!stays.is_empty() && !goes.is_empty());
     let adopted = reload(&mut rig, |config| config.outside = vec![ip(OUTSIDE)]);
     assert_eq!(adopted, Adopted { kept: stays.len() as u64, revoked: goes.len() as u64 });
@@ -203,7 +200,9 @@ fn from_any_profile_to_any_other() {
         assert_eq!(adopted.kept + adopted.revoked, sessions(&before), "{case}");
         let kept = views(&rig);
         assert_eq!(sessions(&kept), adopted.kept, "{case}");
-        assert!(kept.iter().all(|view| before.iter().any(|old| old.outside == view.outside && old.inside == view.inside)));
+        assert!(
+            kept.iter().all(|view| before.iter().any(|old| old.outside == view.outside && old.inside == view.inside))
+        );
         let mut seen: HashMap<(u8, SocketAddrV4, SocketAddrV4), SocketAddrV4> = HashMap::new();
         for view in &kept {
             let other = seen.insert((view.protocol, view.outside, view.remote), view.inside);

@@ -132,13 +132,10 @@ impl Router {
         nat.translate_burst(from.direction(), frames, verdicts, now_ns);
         let mut way = Way { routes, counts, undeliverable, now_ns };
         for (index, (frame, verdict)) in frames.iter_mut().zip(verdicts).enumerate() {
-            match verdict {
-                Verdict::Forward => {
-                    if far.address(frame, Kind::Forwarded, &mut way) {
-                        forward.push(index as u16);
-                    }
-                }
-                other => near.settle(frame, *other, &mut way),
+            if *verdict != Verdict::Forward {
+                near.settle(frame, *verdict, &mut way);
+            } else if far.address(frame, Kind::Forwarded, &mut way) {
+                forward.push(index as u16);
             }
         }
     }
@@ -208,10 +205,7 @@ impl Router {
         nat.release(from.direction(), now_ns, &mut |frames, verdicts| {
             let mut way = Way { routes, counts, undeliverable, now_ns };
             for (frame, verdict) in frames.iter_mut().zip(verdicts) {
-                match verdict {
-                    Verdict::Forward => far.send_later(frame, Kind::Forwarded, &mut way),
-                    other => near.settle(frame, *other, &mut way),
-                }
+                settle_later(near, far, frame, *verdict, &mut way);
             }
         });
     }
@@ -232,10 +226,7 @@ impl Router {
                 Side::Outside => (outside, inside),
             };
             let mut way = Way { routes, counts, undeliverable, now_ns };
-            match verdicts[0] {
-                Verdict::Forward => far.send_later(&mut frames[0], Kind::Forwarded, &mut way),
-                other => near.settle(&mut frames[0], other, &mut way),
-            }
+            settle_later(near, far, &mut frames[0], verdicts[0], &mut way);
         }
     }
 }
@@ -246,6 +237,15 @@ struct Way<'a> {
     counts: &'a mut RouterCounts,
     undeliverable: &'a mut Undeliverable,
     now_ns: u64,
+}
+
+/// What the translator says about a frame that came from `near`, and in no burst.
+fn settle_later(near: &mut Port, far: &mut Port, frame: &mut Frame<'_>, verdict: Verdict, way: &mut Way<'_>) {
+    if verdict == Verdict::Forward {
+        far.send_later(frame, Kind::Forwarded, way);
+    } else {
+        near.settle(frame, verdict, way);
+    }
 }
 
 /// Frames that the translator holds now.

@@ -19,10 +19,10 @@ pub fn poll(
 ) -> Result<usize, PumpError> {
     let out = burst(router, Side::Inside, inside, outside, clock);
     // What has waited leaves before what arrives next.
-    let mut sent = send(router, inside, outside);
+    let sent = send(router, inside, outside);
     let back = burst(router, Side::Outside, outside, inside, clock);
     router.settle(clock());
-    sent = sent.and(send(router, inside, outside));
+    send(router, inside, outside)?;
     sent?;
     Ok(out? + back?)
 }

@@ -23,11 +23,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 struct Sink(Vec<Vec<u8>>);
 
 impl Link for Sink {
-    fn recv(
-        &mut self,
-        _: usize,
-        _: &mut dyn FnMut(&mut [Frame<'_>]),
-    ) -> Result<usize, natrig_link::RecvError> {
+    fn recv(&mut self, _: usize, _: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, natrig_link::RecvError> {
         Ok(0)
     }
 
@@ -138,7 +134,8 @@ fn assert_balanced(router: &Router) {
 }
 
 fn arp_frame(operation: arp::Operation, from: Ipv4Addr, mac: MacAddr, about: Ipv4Addr) -> Vec<u8> {
-    let said = arp::Repr { operation, sender_mac: mac, sender_ip: from, target_mac: MacAddr::default(), target_ip: about };
+    let said =
+        arp::Repr { operation, sender_mac: mac, sender_ip: from, target_mac: MacAddr::default(), target_ip: about };
     let mut frame = vec![0; 60];
     frame[..6].copy_from_slice(&MacAddr::BROADCAST.0);
     frame[6..12].copy_from_slice(&mac.0);
@@ -356,7 +353,7 @@ fn somebody_else_with_our_address_is_counted_and_answered_once_in_a_while() {
 fn a_flood_to_silent_neighbours_takes_bounded_room() {
     let mut bench = Bench::settled();
     for number in 0..(2 * NEIGHBOURS_MAX as u32) {
-        let to = Ipv4Addr::from_bits(GATEWAY.to_bits() & !0xff | number % 200 + 10);
+        let to = Ipv4Addr::from_bits((GATEWAY.to_bits() & !0xff) + number % 200 + 10);
         bench.give(Side::Inside, &udp_frame((POD, 1 + number as u16), (to, 9), INSIDE_MAC, 64));
     }
     let counts = bench.router.counts();

@@ -160,8 +160,13 @@ impl Cut {
         let headers = ETHERNET + ip_header + transport;
         let is_ipv4 = frame[12..14] == [8, 0] && ip[0] >> 4 == 4 && ip_header >= 20;
         let is_tcp = protocol == UDP || transport >= 20;
-        (is_ipv4 && is_tcp && piece_len > 0 && headers < frame.len())
-            .then_some(Self { headers, len: frame.len(), piece_len, protocol, next: 0 })
+        (is_ipv4 && is_tcp && piece_len > 0 && headers < frame.len()).then_some(Self {
+            headers,
+            len: frame.len(),
+            piece_len,
+            protocol,
+            next: 0,
+        })
     }
 
     /// Writes the next piece (kernel: `inet_gso_segment`, `tcp_gso_segment`, `__udp_gso_segment`); its length.

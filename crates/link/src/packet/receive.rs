@@ -114,9 +114,8 @@ impl Ring {
             }
             if let Some(oversize) = &mut oversize {
                 // SAFETY: as above; where merged frames are cut, the kernel has written META_LEN bytes about the frame in front of it.
-                let whole = unsafe {
-                    NonNull::slice_from_raw_parts(slot.add(offset - META_LEN), META_LEN + len).as_ref()
-                };
+                let whole =
+                    unsafe { NonNull::slice_from_raw_parts(slot.add(offset - META_LEN), META_LEN + len).as_ref() };
                 let (meta, frame) = whole.split_at(META_LEN);
                 if is_merged(meta) {
                     received.truncated += u64::from(!oversize.take(meta, frame));
