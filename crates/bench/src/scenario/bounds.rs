@@ -30,6 +30,12 @@ pub const PRECISION: RangeInclusive<f64> = 0.001..=0.5;
 pub const CONFIRM: RangeInclusive<u32> = 0..=20;
 /// Trials of one search.
 pub const SEARCH_TRIALS: RangeInclusive<u32> = 2..=200;
+/// Goal Loss Ratio of a second goal: above a tenth is overload.
+pub const LOSS_RATIO: RangeInclusive<f64> = 0.0..=0.1;
+/// Goal Exceed Ratio; the draft recommends 0.5.
+pub const EXCEED_RATIO: RangeInclusive<f64> = 0.0..=0.9;
+/// Goal Duration Sum: up to an hour a load.
+pub const DURATION_SUM_MS: RangeInclusive<u32> = 10..=3_600_000;
 /// Up to a day.
 pub const TIME_LIMIT_S: RangeInclusive<u32> = 1..=86_400;
 /// The receiver keeps a bit per frame to tell duplicates from losses: 128 MiB.

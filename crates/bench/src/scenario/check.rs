@@ -54,8 +54,7 @@ impl Scenario {
     #[must_use]
     pub fn duration_ms_max(&self) -> u64 {
         let measure = &self.measure;
-        let search_ms =
-            u64::from(measure.rate.max_trials()) * (u64::from(measure.trial_ms) + bounds::TRIAL_OVERHEAD_MS);
+        let search_ms = measure.rate.duration_ms_max(measure.trial_ms, bounds::TRIAL_OVERHEAD_MS);
         u64::from(measure.rounds) * self.cells_per_round() * (search_ms + self.latency_trial_ms())
     }
 
@@ -176,20 +175,28 @@ impl Scenario {
 
     fn check_rates(&self) -> Result<(), Violation> {
         let measure = &self.measure;
-        if let Rate::Search(search) = measure.rate
-            && f64::from(search.max_pps) <= f64::from(search.min_pps) * (1.0 + search.precision)
+        let limits = match measure.rate {
+            Rate::Search(search) => Some((search.min_pps, search.max_pps, search.precision)),
+            Rate::Mlrsearch(search) => Some((search.min_pps, search.max_pps, search.width)),
+            Rate::FixedPps(_) => None,
+        };
+        if let Some((min_pps, max_pps, precision)) = limits
+            && f64::from(max_pps) <= f64::from(min_pps) * (1.0 + precision)
         {
             return Err(Violation::new(
-                &["measure.search.max_pps", "measure.search.min_pps", "measure.search.precision"],
-                format!(
-                    "`measure.search` has nothing to search between min_pps = {} and max_pps = {}",
-                    search.min_pps, search.max_pps
-                ),
-                format!("make `max_pps` more than {} × `min_pps`", 1.0 + search.precision),
+                &[
+                    "measure.search.max_pps",
+                    "measure.search.min_pps",
+                    "measure.search.precision",
+                    "measure.search.width",
+                ],
+                format!("`measure.search` has nothing to search between min_pps = {min_pps} and max_pps = {max_pps}"),
+                format!("make `max_pps` more than {} × `min_pps`", 1.0 + precision),
             ));
         }
+        self.check_mlrsearch()?;
         let rate_setting = match measure.rate {
-            Rate::Search(_) => ("measure.search.min_pps", "measure.search.max_pps"),
+            Rate::Search(_) | Rate::Mlrsearch(_) => ("measure.search.min_pps", "measure.search.max_pps"),
             Rate::FixedPps(_) => ("measure.fixed_rate_pps", "measure.fixed_rate_pps"),
         };
         let lowest_pps = f64::from(measure.rate.lowest_pps());
@@ -218,6 +225,33 @@ impl Scenario {
                     bounds::FRAMES_PER_TRIAL_MAX
                 ),
                 format!("shorten `{setting}`, or lower `{}`", rate_setting.1),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the draft asks of goals.
+    fn check_mlrsearch(&self) -> Result<(), Violation> {
+        let Rate::Mlrsearch(search) = self.measure.rate else { return Ok(()) };
+        let trial_ms = self.measure.trial_ms;
+        if search.initial_trial_ms > trial_ms {
+            return Err(Violation::new(
+                &["measure.search.initial_trial_ms", "measure.trial_ms"],
+                format!(
+                    "`measure.search.initial_trial_ms` = {} is longer than `measure.trial_ms` = {trial_ms}",
+                    search.initial_trial_ms
+                ),
+                "the first trials are the short ones: lower the one, or raise the other",
+            ));
+        }
+        if search.duration_sum_ms < trial_ms {
+            return Err(Violation::new(
+                &["measure.search.duration_sum_ms", "measure.trial_ms"],
+                format!(
+                    "`measure.search.duration_sum_ms` = {} is shorter than one trial of `measure.trial_ms` = {trial_ms}",
+                    search.duration_sum_ms
+                ),
+                format!("write {trial_ms} or more"),
             ));
         }
         Ok(())

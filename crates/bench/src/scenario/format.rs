@@ -152,17 +152,28 @@ fn read_measure(section: &mut Section<'_, '_>, measure: &mut Measure) {
     section.set("latency_fraction", &mut measure.latency_fraction, number(bounds::LATENCY_FRACTION));
     section.set("time_limit_s", &mut measure.time_limit_s, whole(bounds::TIME_LIMIT_S));
 
-    let mut search = Search::DEFAULT;
+    let mut found = Rate::Search(Search::DEFAULT);
+    let trial_is_typed = section.has("trial_ms");
     section.section("search", |section| {
-        section.set("min_pps", &mut search.min_pps, whole(bounds::RATE_PPS));
-        section.set("max_pps", &mut search.max_pps, whole(bounds::RATE_PPS));
-        section.set("precision", &mut search.precision, number(bounds::PRECISION));
-        section.set("confirm", &mut search.confirm, whole(bounds::CONFIRM));
-        section.set("max_trials", &mut search.max_trials, whole(bounds::SEARCH_TRIALS));
+        let mut method = SearchMethod::Binary;
+        section.set("method", &mut method, word);
+        let (mut search, trial_ms) = match method {
+            SearchMethod::Binary => {
+                found = Rate::Search(read_binary(section));
+                return;
+            }
+            SearchMethod::Mlrsearch => (MlrSearch::CSIT, 1000),
+            SearchMethod::Rfc2544 => (MlrSearch::RFC2544, 60_000),
+        };
+        if !trial_is_typed {
+            measure.trial_ms = trial_ms;
+        }
+        read_mlrsearch(section, &mut search);
+        found = Rate::Mlrsearch(search);
     });
     let mut fixed_pps = None;
     section.set("fixed_rate_pps", &mut fixed_pps, |value| whole(bounds::RATE_PPS)(value).map(Some));
-    measure.rate = fixed_pps.map_or(Rate::Search(search), Rate::FixedPps);
+    measure.rate = fixed_pps.map_or(found, Rate::FixedPps);
     if section.has("search") && section.has("fixed_rate_pps") {
         section.fault(
             "fixed_rate_pps",
@@ -170,6 +181,27 @@ fn read_measure(section: &mut Section<'_, '_>, measure: &mut Measure) {
             "remove `fixed_rate_pps` to search for the highest rate, or `search` to offer a fixed one",
         );
     }
+}
+
+fn read_binary(section: &mut Section<'_, '_>) -> Search {
+    let mut search = Search::DEFAULT;
+    section.set("min_pps", &mut search.min_pps, whole(bounds::RATE_PPS));
+    section.set("max_pps", &mut search.max_pps, whole(bounds::RATE_PPS));
+    section.set("precision", &mut search.precision, number(bounds::PRECISION));
+    section.set("confirm", &mut search.confirm, whole(bounds::CONFIRM));
+    section.set("max_trials", &mut search.max_trials, whole(bounds::SEARCH_TRIALS));
+    search
+}
+
+fn read_mlrsearch(section: &mut Section<'_, '_>, search: &mut MlrSearch) {
+    section.set("min_pps", &mut search.min_pps, whole(bounds::RATE_PPS));
+    section.set("max_pps", &mut search.max_pps, whole(bounds::RATE_PPS));
+    section.set("pdr_loss_ratio", &mut search.pdr_loss_ratio, number(bounds::LOSS_RATIO));
+    section.set("exceed_ratio", &mut search.exceed_ratio, number(bounds::EXCEED_RATIO));
+    section.set("width", &mut search.width, number(bounds::PRECISION));
+    section.set("initial_trial_ms", &mut search.initial_trial_ms, whole(bounds::TRIAL_MS));
+    section.set("duration_sum_ms", &mut search.duration_sum_ms, whole(bounds::DURATION_SUM_MS));
+    section.set("budget_s", &mut search.budget_s, whole(bounds::TIME_LIMIT_S));
 }
 
 fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {

@@ -19,9 +19,9 @@ pub use natrig_lab::plan::PortChoice;
 
 pub use check::Violation;
 pub use model::{
-    FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic,
+    FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, MlrSearch, Placement, PortRange, Rate, Scenario, Search, Traffic,
 };
-pub use words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection};
+pub use words::{Design, Engine, KernelAddress, KernelWork, LinkKind, SearchMethod, TrafficDirection};
 
 pub use crate::settings::{Diagnostic, ScenarioError, Word};
 use crate::settings::{Fault, RATES, Source, Spots};

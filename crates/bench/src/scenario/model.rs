@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection};
+use crate::search::mlr;
 
 /// One experiment: what stands where, what is sent, how it is measured, and when a trial counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -261,6 +262,8 @@ pub struct Measure {
 pub enum Rate {
     /// Search for the highest rate without loss.
     Search(Search),
+    /// Search for the highest rates that lose at most a stated share, each load judged from several trials.
+    Mlrsearch(MlrSearch),
     /// Offer this many frames per second.
     FixedPps(u32),
 }
@@ -271,6 +274,7 @@ impl Rate {
     pub fn highest_pps(self) -> u32 {
         match self {
             Self::Search(search) => search.max_pps,
+            Self::Mlrsearch(search) => search.max_pps,
             Self::FixedPps(pps) => pps,
         }
     }
@@ -280,16 +284,25 @@ impl Rate {
     pub fn lowest_pps(self) -> u32 {
         match self {
             Self::Search(search) => search.min_pps,
+            Self::Mlrsearch(search) => search.min_pps,
             Self::FixedPps(pps) => pps,
         }
     }
 
-    /// The most trials that it takes per design, frame size and round, the latency trial not counted.
+    /// The longest that it takes per design, frame size and round, in milliseconds, the latency trial not counted: trials of `trial_ms`,
+    /// each with `overhead_ms` around it.
     #[must_use]
-    pub fn max_trials(self) -> u32 {
+    pub fn duration_ms_max(self, trial_ms: u32, overhead_ms: u64) -> u64 {
+        let trial_ms = u64::from(trial_ms);
         match self {
-            Self::Search(search) => search.max_trials,
-            Self::FixedPps(_) => 1,
+            Self::Search(search) => u64::from(search.max_trials) * (trial_ms + overhead_ms),
+            Self::Mlrsearch(search) => {
+                // The last trial may begin just before the budget is spent.
+                let spent_ms = u64::from(search.budget_s) * 1000 + trial_ms;
+                let trials = spent_ms.div_ceil(u64::from(search.initial_trial_ms).clamp(1, trial_ms));
+                spent_ms + trials * overhead_ms
+            }
+            Self::FixedPps(_) => trial_ms + overhead_ms,
         }
     }
 }
@@ -307,6 +320,46 @@ pub struct Search {
     pub confirm: u32,
     /// The search ends after this many trials, those that confirm included.
     pub max_trials: u32,
+}
+
+/// How MLRsearch (draft-ietf-bmwg-mlrsearch) goes about it. [`Measure::trial_ms`] is the Goal Final Trial Duration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MlrSearch {
+    /// Min Load, frames per second.
+    pub min_pps: u32,
+    /// Max Load, frames per second: the first trial's.
+    pub max_pps: u32,
+    /// Goal Loss Ratio of the second goal (PDR); 0: only the first, without loss (NDR).
+    pub pdr_loss_ratio: f64,
+    /// Goal Exceed Ratio of both.
+    pub exceed_ratio: f64,
+    /// Goal Width of both, (upper − lower) / upper.
+    pub width: f64,
+    /// Goal Initial Trial Duration of both, in milliseconds.
+    pub initial_trial_ms: u32,
+    /// Goal Duration Sum of both, in milliseconds.
+    pub duration_sum_ms: u32,
+    /// The search ends with what it has after this much time in trials, in seconds.
+    pub budget_s: u32,
+}
+
+impl MlrSearch {
+    /// The goals, NDR first, for trials of `trial_ms`.
+    #[must_use]
+    pub fn goals(&self, trial_ms: u32) -> Vec<mlr::Goal> {
+        let ns = |ms: u32| u64::from(ms) * 1_000_000;
+        let goal = |loss_ratio| mlr::Goal {
+            loss_ratio,
+            exceed_ratio: self.exceed_ratio,
+            final_trial_duration_ns: ns(trial_ms),
+            duration_sum_ns: ns(self.duration_sum_ms),
+            relative_width: self.width,
+            initial_trial_duration_ns: ns(self.initial_trial_ms),
+            intermediate_phases: 2,
+        };
+        let pdr = (self.pdr_loss_ratio > 0.0).then(|| goal(self.pdr_loss_ratio));
+        [goal(0.0)].into_iter().chain(pdr).collect()
+    }
 }
 
 /// When a trial counts.

@@ -4,7 +4,9 @@
 use natrig_lab::topology::{Pods, Topology};
 use natrig_traffic::Arrivals;
 
-use super::model::{FrameSize, Layer, Limits, Link, Measure, Placement, PortRange, Rate, Scenario, Search, Traffic};
+use super::model::{
+    FrameSize, Layer, Limits, Link, Measure, MlrSearch, Placement, PortRange, Rate, Scenario, Search, Traffic,
+};
 use super::words::{Design, KernelWork, LinkKind, TrafficDirection};
 use crate::settings::Word;
 
@@ -49,4 +51,30 @@ impl Search {
     /// What a file's `search` leaves out.
     pub const DEFAULT: Self =
         Self { min_pps: 10_000, max_pps: 50_000_000, precision: 0.05, confirm: 1, max_trials: 12 };
+}
+
+impl MlrSearch {
+    /// What a file's `search` leaves out where its method is mlrsearch: the settings of FD.io CSIT, for trials of one second.
+    pub const CSIT: Self = Self {
+        min_pps: 10_000,
+        max_pps: 50_000_000,
+        pdr_loss_ratio: 0.005,
+        exceed_ratio: 0.5,
+        width: 0.005,
+        initial_trial_ms: 1000,
+        duration_sum_ms: 21_000,
+        budget_s: 1200,
+    };
+
+    /// And where it is rfc2544: the goal whose result is RFC 2544's throughput (draft-ietf-bmwg-mlrsearch, "MLRsearch Compliant with
+    /// RFC 2544"), for trials of 60 seconds. More frames than 17 million a second for that long could not be accounted for.
+    pub const RFC2544: Self = Self {
+        max_pps: 17_000_000,
+        pdr_loss_ratio: 0.0,
+        exceed_ratio: 0.0,
+        width: 0.01,
+        duration_sum_ms: 60_000,
+        budget_s: 3600,
+        ..Self::CSIT
+    };
 }

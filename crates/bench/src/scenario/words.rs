@@ -84,6 +84,18 @@ words! {
 }
 
 words! {
+    /// How the highest rate is searched for.
+    SearchMethod {
+        /// The highest rate without loss, by halving, each rate that failed tried again.
+        Binary = "binary",
+        /// MLRsearch with the goals of FD.io CSIT: NDR and PDR at once, each load judged from several trials.
+        Mlrsearch = "mlrsearch",
+        /// MLRsearch with the goal that RFC 2544 has: one trial of 60 s without loss.
+        Rfc2544 = "rfc2544",
+    }
+}
+
+words! {
     /// How frames travel between the stages.
     LinkKind {
         /// The best that this machine allows.
@@ -131,6 +143,7 @@ mod tests {
         check::<PortChoice>();
         check::<Arrivals>();
         check::<TrafficDirection>();
+        check::<SearchMethod>();
         check::<LinkKind>();
         check::<KernelWork>();
         assert!(Design::from_word("neither").is_none());
