@@ -40,4 +40,9 @@ impl Invalid {
             Self::Mistranslated { .. } | Self::Unaccounted { .. } => false,
         }
     }
+
+    /// True if the generator could not keep its schedule: more than that rate it may not be able to offer.
+    pub fn is_of_generator(&self) -> bool {
+        matches!(self, Self::SendLag { .. } | Self::Overrun { .. })
+    }
 }

@@ -1,5 +1,7 @@
 //! A run: the world is built once; then, round by round, every design in random order; the result is handed out after every trial.
 
+mod mlrsearch;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -38,6 +40,9 @@ pub enum RunError {
     /// The search cannot start with the scenario's settings.
     #[error("failed to start a search: {0}")]
     Search(#[from] NdrConfigError),
+    /// MLRsearch cannot go on.
+    #[error("failed to search: {0}")]
+    Mlrsearch(#[from] crate::search::mlr::SearchError),
     /// The search and the trials do not go together.
     #[error("failed to go on searching: {0}")]
     Report(#[from] ReportError),
@@ -194,6 +199,7 @@ impl Cell {
         let mut cell = Running { cell: self, bench, experiment: &mut experiment, result, report, seed: self.seed };
         let Some(rate_pps) = (match cell.bench.scenario.measure.rate {
             Rate::Search(search) => cell.search(search, summaries)?,
+            Rate::Mlrsearch(search) => cell.mlrsearch(search, summaries)?,
             Rate::FixedPps(pps) => cell.fixed(f64::from(pps), summaries)?,
         }) else {
             return Ok(!cell.cancelled());
@@ -309,10 +315,9 @@ fn ndr_config(measure: &Measure, search: Search, hint_pps: Option<f64>) -> NdrCo
 }
 
 fn outcome(trial: &Trial) -> Outcome {
-    let generator_late = |reason: &Invalid| matches!(reason, Invalid::SendLag { .. } | Invalid::Overrun { .. });
     let validity = if trial.is_valid() {
         Validity::Valid
-    } else if trial.invalid.iter().any(generator_late) {
+    } else if trial.invalid.iter().any(Invalid::is_of_generator) {
         Validity::GeneratorLimited
     } else {
         Validity::Disturbed

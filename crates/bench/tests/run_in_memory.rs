@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use natrig_bench::result::{Place, Program, Purpose, RunResult, SCHEMA_VERSION, Status, Trial};
-use natrig_bench::scenario::{Design, FrameMix, FrameSize, Rate, Scenario, Search, TrafficDirection};
+use natrig_bench::scenario::{Design, FrameMix, FrameSize, MlrSearch, Rate, Scenario, Search, TrafficDirection};
+use natrig_bench::search::Irregular;
 use natrig_bench::{Carrier, Observer, environment, run};
 use natrig_lab::host::HostFacts;
 use natrig_traffic::Arrivals;
@@ -67,6 +68,7 @@ fn blank(scenario: &Scenario) -> RunResult {
         host: HostFacts::read(),
         tcp_checks: Vec::new(),
         trials: Vec::new(),
+        searches: Vec::new(),
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
@@ -167,6 +169,30 @@ fn a_search_ends_with_bounds_that_its_trials_bear_out() {
         let passed = |trial: &&Trial| trial.purpose == Purpose::Search && trial.is_valid() && trial.lost == 0;
         assert!(result.trials.iter().filter(passed).any(|trial| trial.rate_pps_offered == rate.median));
     }
+}
+
+/// A highest load that any machine forwards: the search ends there, says so, and says what it rests on.
+#[test]
+fn mlrsearch_writes_the_bounds_of_every_goal() {
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::Gateway];
+    scenario.measure.rounds = 1;
+    scenario.measure.trial_ms = 20;
+    let search =
+        MlrSearch { min_pps: 1000, max_pps: 2000, initial_trial_ms: 20, duration_sum_ms: 60, ..MlrSearch::CSIT };
+    scenario.measure.rate = Rate::Mlrsearch(search);
+    let result = measure(&scenario);
+    check(&result);
+    let [search] = &result.searches[..] else { panic!("{:?}", result.searches) };
+    assert_eq!(search.goals.iter().map(|found| found.goal.loss_ratio).collect::<Vec<f64>>(), [0.0, 0.005]);
+    assert!(search.trials >= 2 && search.spent_ns == u64::from(search.trials) * 20_000_000, "{search:?}");
+    for found in &search.goals {
+        let Some(lower) = found.relevant_lower_pps else { continue };
+        assert!(found.relevant_upper_pps.is_none_or(|upper| upper > lower), "{found:?}");
+        assert_eq!(found.irregular == Some(Irregular::MaxLoadIsLower), lower == 2000.0, "{found:?}");
+    }
+    let rate = result.designs[0].rate_pps.map(|rate| rate.median);
+    assert_eq!(rate, search.goals[0].relevant_lower_pps);
 }
 
 #[test]

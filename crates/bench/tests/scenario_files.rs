@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use natrig_bench::scenario::{
-    Design, Engine, FrameMix, FrameSize, KernelAddress, Lineup, Placement, PortRange, Rate, Scenario, ScenarioError,
-    Search,
+    Design, Engine, FrameMix, FrameSize, KernelAddress, Lineup, MlrSearch, Placement, PortRange, Rate, Scenario,
+    ScenarioError, Search,
 };
 use natrig_lab::plan::PortChoice;
 
@@ -88,6 +88,25 @@ fn what_is_set_is_what_comes_out() {
     assert_eq!(scenario.topology, Scenario::quick().topology);
     let search = parse("measure = { search = { confirm = 3 } }").measure.rate;
     assert_eq!(search, Rate::Search(Search { confirm: 3, ..Search::DEFAULT }));
+}
+
+#[test]
+fn a_search_method_brings_its_own_settings() {
+    let csit = parse("[measure.search]\nmethod = \"mlrsearch\"\nwidth = 0.01");
+    assert_eq!(csit.measure.rate, Rate::Mlrsearch(MlrSearch { width: 0.01, ..MlrSearch::CSIT }));
+    assert_eq!(csit.measure.trial_ms, 1000);
+    let rfc = parse("[measure.search]\nmethod = \"rfc2544\"");
+    assert_eq!((rfc.measure.rate, rfc.measure.trial_ms), (Rate::Mlrsearch(MlrSearch::RFC2544), 60_000));
+    let [goal] = MlrSearch::RFC2544.goals(60_000)[..] else { panic!("one goal") };
+    assert_eq!(goal, natrig_bench::search::mlr::Goal::rfc2544(0.01));
+    assert_eq!(MlrSearch::CSIT.goals(1000), natrig_bench::search::mlr::Config::csit(1.0, 2.0).goals);
+    let short = parse("measure = { trial_ms = 200, search = { method = \"mlrsearch\", initial_trial_ms = 100 } }");
+    assert_eq!(short.measure.trial_ms, 200);
+    let mistake = |text: &str| Scenario::parse(text, "x.toml", &PROFILES).unwrap_err().to_string();
+    let confirm = mistake("[measure.search]\nmethod = \"mlrsearch\"\nconfirm = 1");
+    assert!(confirm.contains("unknown key `confirm` in [measure.search]"), "{confirm}");
+    let sum = mistake("[measure.search]\nmethod = \"mlrsearch\"\nduration_sum_ms = 500");
+    assert!(sum.contains("shorter than one trial"), "{sum}");
 }
 
 #[test]

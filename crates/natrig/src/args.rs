@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use natrig_bench::scenario::{Design, LinkKind, Word};
+use natrig_bench::scenario::{Design, Effort, LinkKind, Word};
 
 /// The name of a world that is given none.
 pub(crate) const DEFAULT_NAME: &str = "natrig";
@@ -46,8 +46,11 @@ impl Default for Command {
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Run {
-    /// Scenario file, as in bench-configs/
+    /// Scenario file, as in bench-configs/, or a suite's name, as nat44-h1024-p63-s64512-udir-ndrpdr
     pub(crate) scenario: Option<PathBuf>,
+    /// How much effort to take, instead of what the scenario says: under a minute, under three, as FD.io CSIT, or RFC 2544's 60 s trials
+    #[arg(long, value_parser = word::<Effort>, value_name = "quick|ci|nightly|rfc")]
+    pub(crate) effort: Option<Effort>,
     /// Designs to measure, instead of the scenario's
     #[arg(long, value_delimiter = ',', value_parser = word::<Design>, value_name = "none,node,gateway,both")]
     pub(crate) design: Vec<Design>,

@@ -103,6 +103,12 @@ impl Document {
     /// For a terminal.
     pub fn terminal(&self, options: Options) -> String {
         let mut page = Page::new(options.color, options.width.clamp(WIDTH_MIN, WIDTH_MAX));
+        self.write(&mut page);
+        page.finish()
+    }
+
+    /// As part of a page.
+    pub(crate) fn write(&self, page: &mut Page) {
         for block in &self.blocks {
             match block {
                 Block::Heading(text) => page.heading(text, ""),
@@ -112,7 +118,7 @@ impl Document {
                         page.paragraph(&[raw("  "), span(Style::Dim, "•"), raw(" ")], raw(item.as_str()));
                     }
                 }
-                Block::Table(table) => table.terminal(&mut page),
+                Block::Table(table) => table.terminal(page),
                 Block::Verbatim(text) => {
                     for line in text.lines() {
                         page.line(&[raw("    "), raw(line)]);
@@ -123,7 +129,6 @@ impl Document {
                 }
             }
         }
-        page.finish()
     }
 
     /// As GitHub flavoured Markdown; the texts are escaped.

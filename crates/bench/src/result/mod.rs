@@ -4,6 +4,7 @@
 //! measured is absent (`null`), never NaN. `docs/results.md` describes every field for those who read the JSON.
 
 mod numbers;
+mod search;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 pub use numbers::{Interval, Quantiles};
+pub use search::{GoalFound, SearchResult};
 pub use trial::{
     Answers, Dropped, Invalid, KernelActivity, Latencies, LayerTime, Place, Preload, Purpose, Role, RoleTime, Trial,
     WrongFrame,
@@ -51,6 +53,9 @@ pub struct RunResult {
     pub tcp_checks: Vec<TcpCheck>,
     /// Every trial, in the order in which they ran.
     pub trials: Vec<Trial>,
+    /// What each MLRsearch found, in the order in which they ended; empty where rates are searched for otherwise.
+    #[serde(default)]
+    pub searches: Vec<SearchResult>,
     /// What the trials say of each design, for each frame size.
     pub designs: Vec<DesignSummary>,
     /// What each layer costs, for each frame size that was measured in all four designs.

@@ -11,11 +11,7 @@ use crate::summary::Summaries;
 
 impl Running<'_, '_> {
     /// The highest rate that meets the first goal, if there is one; what all goals found goes into the result.
-    pub(super) fn mlrsearch(
-        &mut self,
-        search: MlrSearch,
-        summaries: &mut Summaries,
-    ) -> Result<Option<f64>, RunError> {
+    pub(super) fn mlrsearch(&mut self, search: MlrSearch, summaries: &mut Summaries) -> Result<Option<f64>, RunError> {
         let config = config(&search, self.bench.scenario.measure.trial_ms);
         let mut outcomes: Vec<Outcome> = Vec::new();
         let found = loop {
@@ -28,7 +24,8 @@ impl Running<'_, '_> {
                 },
             }
         };
-        let goals: Vec<GoalFound> = config.goals.iter().zip(&found).map(|(goal, found)| goal_found(*goal, *found, &outcomes)).collect();
+        let goals: Vec<GoalFound> =
+            config.goals.iter().zip(&found).map(|(goal, found)| goal_found(*goal, *found, &outcomes)).collect();
         let Some(first) = goals.first().cloned() else { return Ok(None) };
         let key = self.cell.key;
         self.result.searches.push(SearchResult {
@@ -111,7 +108,8 @@ fn loss_ratio(trial: &Trial) -> f64 {
 fn goal_found(goal: mlr::Goal, found: GoalResult, outcomes: &[Outcome]) -> GoalFound {
     let GoalResult { relevant_lower_pps, relevant_upper_pps, conditional_throughput_pps, irregular } = found;
     let at_upper = |outcome: &&Outcome| relevant_upper_pps.is_some_and(|upper| is_at(outcome.trial.load_pps, upper));
-    let mut failed = outcomes.iter().filter(at_upper).filter(|outcome| outcome.trial.loss_ratio > goal.loss_ratio).peekable();
+    let mut failed =
+        outcomes.iter().filter(at_upper).filter(|outcome| outcome.trial.loss_ratio > goal.loss_ratio).peekable();
     let generator_bound = failed.peek().is_some() && failed.all(|outcome| outcome.generator_bound);
     GoalFound { goal, relevant_lower_pps, relevant_upper_pps, conditional_throughput_pps, irregular, generator_bound }
 }

@@ -10,9 +10,9 @@ use natrig_lab::net::Ipv4Net;
 use natrig_lab::topology::{MAX_NAT_ADDRESSES, MAX_POD_ADDRESSES, MAX_QUEUES, MAX_SERVER_ADDRESSES, MIN_MTU, Topology};
 
 use super::bounds;
-use super::model::{Layer, Limits, Link, Measure, Placement, Rate, Scenario, Search, Traffic};
+use super::model::{Layer, Limits, Link, Measure, MlrSearch, Placement, Rate, Scenario, Search, Traffic};
 use super::values::{frame_size, ports};
-use super::words::{Design, Engine, KernelAddress};
+use super::words::{Design, Engine, KernelAddress, SearchMethod};
 use crate::settings::kinds::{network, number, one_or_more, parsed, profile, text, whole, word};
 use crate::settings::{Fault, Section, Spots, Word, walk};
 

@@ -5,11 +5,13 @@
 
 pub mod bounds;
 mod check;
+mod effort;
 mod format;
 mod idle;
 mod model;
 mod plan;
 mod quick;
+mod suite;
 pub mod values;
 mod words;
 
@@ -18,9 +20,12 @@ use std::path::Path;
 pub use natrig_lab::plan::PortChoice;
 
 pub use check::Violation;
+pub use effort::Effort;
 pub use model::{
-    FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, MlrSearch, Placement, PortRange, Rate, Scenario, Search, Traffic,
+    FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, MlrSearch, Placement, PortRange, Rate, Scenario, Search,
+    Traffic,
 };
+pub use suite::{Suite, SuiteError, SuiteKind, SuiteSearch};
 pub use words::{Design, Engine, KernelAddress, KernelWork, LinkKind, SearchMethod, TrafficDirection};
 
 pub use crate::settings::{Diagnostic, ScenarioError, Word};

@@ -73,6 +73,7 @@ fn measure_unwarned(scenario: &Scenario) -> Result<RunResult, RunError> {
         host: HostFacts::read(),
         tcp_checks: Vec::new(),
         trials: Vec::new(),
+        searches: Vec::new(),
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),

@@ -61,7 +61,7 @@ impl<'a> Cell<'a> {
     /// Frames lost where none should be: at the fixed rate, or below the highest. Trials that count only.
     pub(crate) fn loss(&self) -> Option<Loss> {
         match self.rate {
-            Rate::Search(_) => self.latency_loss(),
+            Rate::Search(_) | Rate::Mlrsearch(_) => self.latency_loss(),
             Rate::FixedPps(_) => self.loss_in(Purpose::Fixed),
         }
     }
@@ -99,7 +99,7 @@ impl<'a> Cell<'a> {
             rounds
         };
         let (bound, all) = match self.rate {
-            Rate::Search(_) => {
+            Rate::Search(_) | Rate::Mlrsearch(_) => {
                 let all = rounds_with(&|trial| trial.purpose == Purpose::Search).len() as u32;
                 (self.summary.rounds_generator_bound, all.max(self.summary.rounds_generator_bound))
             }

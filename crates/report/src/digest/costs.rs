@@ -58,6 +58,7 @@ pub(crate) struct Costs<'a> {
 pub(crate) fn costs(result: &RunResult) -> Vec<Costs<'_>> {
     let precision = match result.scenario.measure.rate {
         Rate::Search(search) => search.precision,
+        Rate::Mlrsearch(search) => search.width,
         Rate::FixedPps(_) => 0.0,
     };
     let known = |costs: &Costs<'_>| Metric::ALL.into_iter().any(|metric| costs.effects(metric).is_some());

@@ -2,7 +2,7 @@
 
 use natrig_bench::result::{Environment, Program, RunResult, TcpCheck};
 use natrig_bench::scenario::{
-    Design, Engine, FrameMix, FrameSize, Layer, Lineup, PortChoice, Rate, TrafficDirection, Word,
+    Design, Engine, FrameMix, FrameSize, Layer, Lineup, PortChoice, Rate, Suite, TrafficDirection, Word,
 };
 use natrig_lab::host::HostFacts;
 
@@ -14,6 +14,7 @@ pub(crate) fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
     let facts = [
         ("path", path(result)),
         ("sent", traffic(result)),
+        ("suite", Suite::of(&result.scenario).map_or_else(String::new, |suite| suite.to_string())),
         ("how", how(&result.environment)),
         ("where", host(&result.host)),
         ("cores", places(&result.environment)),
@@ -174,14 +175,14 @@ pub(crate) fn frames(size: FrameSize) -> String {
 
 /// True if the highest rate was searched for, false if a fixed one was offered.
 pub(crate) fn rate_is_searched(result: &RunResult) -> bool {
-    matches!(result.scenario.measure.rate, Rate::Search(_))
+    matches!(result.scenario.measure.rate, Rate::Search(_) | Rate::Mlrsearch(_))
 }
 
 /// At which load latency was measured: `50 % of each design's own rate`.
 pub(crate) fn latency_load(result: &RunResult) -> String {
     let fraction = result.scenario.measure.latency_fraction;
     match result.scenario.measure.rate {
-        Rate::Search(_) => format!("{} of that rate", percent(fraction)),
+        Rate::Search(_) | Rate::Mlrsearch(_) => format!("{} of that rate", percent(fraction)),
         Rate::FixedPps(pps) => format!("{} offered", setting(Quantity::Rate, f64::from(pps) * fraction)),
     }
 }

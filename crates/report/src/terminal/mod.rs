@@ -11,6 +11,7 @@ use natrig_bench::result::RunResult;
 
 use self::page::{Page, Style, raw, span};
 use crate::answer;
+use crate::view::bounds;
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub fn render(result: &RunResult, options: Options) -> String {
     let mut page = Page::new(options.color, options.width.clamp(WIDTH_MIN, WIDTH_MAX));
     head::write(&mut page, result);
     tables::write(&mut page, result);
+    bounds::document(result).write(&mut page);
     accounts::write(&mut page, result);
     let answer = answer::Answer::of(result);
     bullets(&mut page, "The answer", &answer.findings, Style::Plain);

@@ -110,7 +110,7 @@ impl DesignTable {
             part: part(result, lineup, frame_size),
             times_on: if on_all && !all_times.is_empty() { "all cores" } else { "layers' core" },
             rate_is: match result.scenario.measure.rate {
-                Rate::Search(_) => ["highest rate", "without loss"].map(str::to_owned),
+                Rate::Search(_) | Rate::Mlrsearch(_) => ["highest rate", "without loss"].map(str::to_owned),
                 Rate::FixedPps(pps) => {
                     ["rate delivered".to_owned(), format!("of {}", setting(Quantity::Rate, f64::from(pps)))]
                 }

@@ -1,5 +1,6 @@
 //! The tables of a report as rows of text, before anybody knows whether they end up on a terminal or in Markdown.
 
+pub(crate) mod bounds;
 mod costs;
 mod designs;
 mod engines;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use natrig_bench::result::Program;
+use natrig_bench::scenario::{Scenario, Suite, SuiteError};
 use natrig_bench::settings::{RATES, Source};
 use natrig_report::document::Tell;
 
@@ -34,14 +35,32 @@ pub(crate) const TESTS: &[Known] = &[];
 
 /// Measures, writes the result after every step, and shows it.
 pub(crate) fn run(args: &Run) -> Outcome {
-    let Some(path) = &args.scenario else { return rates::run(None, args) };
+    let Some(path) = &args.scenario else { return rates::run_scenario(Scenario::quick(), args) };
+    if let Some(suite) = suite(path)? {
+        let scenario = suite.scenario().ok_or_else(|| {
+            let hint = "help: take a scenario file with test = \"rfc9693\": bench-configs/ has some";
+            Failure::failed(exit::USAGE, format_args!("{suite} is about connections, not about frames\n{hint}"))
+        })?;
+        return rates::run_scenario(scenario, args);
+    }
     let source = Source::load(path).map_err(|error| Failure::new(exit::USAGE, error))?;
     let names: Vec<&'static str> = std::iter::once(RATES).chain(TESTS.iter().map(|test| test.name)).collect();
     let name = source.test(&names).map_err(|error| Failure::new(exit::USAGE, error))?;
     match TESTS.iter().find(|test| test.name == name) {
         Some(test) => (test.run)(&source, args),
-        None => rates::run(Some(&source), args),
+        None => rates::run(&source, args),
     }
+}
+
+/// The suite that `path` names, where no file does.
+fn suite(path: &Path) -> Result<Option<Suite>, Failure> {
+    let name = path.to_string_lossy();
+    if path.exists() || !name.starts_with("nat44-") {
+        return Ok(None);
+    }
+    name.parse()
+        .map(Some)
+        .map_err(|error: SuiteError| Failure::failed(exit::USAGE, format_args!("{name} is no file, and {error}")))
 }
 
 /// The program that is running.

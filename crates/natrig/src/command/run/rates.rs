@@ -22,14 +22,14 @@ use crate::exit::{self, Code, Failure, Outcome};
 use crate::progress::Progress;
 use crate::signals::{Ended, with_signals};
 
+/// Measures what a file says.
+pub(crate) fn run(source: &Source, args: &Run) -> Outcome {
+    let scenario = Scenario::from_source(source, Profile::names()).map_err(|error| Failure::new(exit::USAGE, error))?;
+    run_scenario(scenario, args)
+}
+
 /// Measures, writes the result after every trial, and shows it.
-pub(crate) fn run(source: Option<&Source>, args: &Run) -> Outcome {
-    let mut scenario = match source {
-        None => Scenario::quick(),
-        Some(source) => {
-            Scenario::from_source(source, Profile::names()).map_err(|error| Failure::new(exit::USAGE, error))?
-        }
-    };
+pub(crate) fn run_scenario(mut scenario: Scenario, args: &Run) -> Outcome {
     override_settings(&mut scenario, args)?;
     if args.dry_run {
         return dry_run(&scenario);
@@ -143,6 +143,9 @@ fn override_settings(scenario: &mut Scenario, args: &Run) -> Result<(), Failure>
         scenario.designs.sort();
         scenario.designs.dedup();
     }
+    if let Some(effort) = args.effort {
+        scenario.set_effort(effort);
+    }
     scenario.link.kind = args.link.unwrap_or(scenario.link.kind);
     scenario.measure.rounds = args.rounds.unwrap_or(scenario.measure.rounds);
     scenario.seed = args.seed.unwrap_or(scenario.seed);
@@ -220,6 +223,7 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<R
         host: HostFacts::read(),
         tcp_checks: Vec::new(),
         trials: Vec::new(),
+        searches: Vec::new(),
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),

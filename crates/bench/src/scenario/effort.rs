@@ -1,0 +1,67 @@
+//! How much effort a run takes: the same question, answered within a minute or over a night.
+
+use super::model::{Measure, MlrSearch, Rate, Scenario};
+use crate::settings::Word;
+
+crate::words! {
+    /// How much effort a run takes.
+    Effort {
+        /// Less than a minute for four designs: the search by halving, trials of 100 ms.
+        Quick = "quick",
+        /// Less than three minutes: MLRsearch with trials of 100 ms, eight rounds to compare designs within.
+        Ci = "ci",
+        /// As long as it takes: MLRsearch as FD.io CSIT sets it, ten rounds.
+        Nightly = "nightly",
+        /// RFC 2544 to the letter: trials of 60 s, twenty rounds.
+        Rfc = "rfc",
+    }
+}
+
+impl Scenario {
+    /// Measures with so much effort instead of what [`Self::measure`] says; a rate that is fixed stays fixed.
+    pub fn set_effort(&mut self, effort: Effort) {
+        let quick = Self::quick().measure;
+        let short =
+            MlrSearch { width: 0.02, initial_trial_ms: 100, duration_sum_ms: 700, budget_s: 8, ..MlrSearch::CSIT };
+        let (rounds, trial_ms, latency_ms, rate) = match effort {
+            Effort::Quick => (quick.rounds, quick.trial_ms, quick.latency_ms, quick.rate),
+            Effort::Ci => (8, 100, 400, Rate::Mlrsearch(short)),
+            Effort::Nightly => (10, 1000, 5000, Rate::Mlrsearch(MlrSearch::CSIT)),
+            Effort::Rfc => (20, 60_000, 60_000, Rate::Mlrsearch(MlrSearch::RFC2544)),
+        };
+        let rate = if let Rate::FixedPps(_) = self.measure.rate { self.measure.rate } else { rate };
+        let latency_fraction = self.measure.latency_fraction;
+        self.measure =
+            Measure { rounds, trial_ms, latency_ms, latency_fraction, rate, time_limit_s: quick.time_limit_s };
+        self.measure.time_limit_s = match effort {
+            Effort::Quick => quick.time_limit_s,
+            Effort::Ci => CI_LIMIT_S,
+            Effort::Nightly | Effort::Rfc => self.sufficient_time_limit_s(),
+        };
+    }
+}
+
+/// When `ci` starts no further round; with building the world, the TCP checks and the report it stays below three minutes.
+const CI_LIMIT_S: u32 = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_effort_makes_a_sound_scenario() {
+        for &effort in Effort::ALL {
+            let mut scenario = Scenario::quick();
+            scenario.set_effort(effort);
+            assert_eq!(scenario.check(), Ok(()), "{effort}");
+        }
+        let mut scenario = Scenario::quick();
+        scenario.set_effort(Effort::Quick);
+        assert_eq!(scenario, Scenario::quick());
+        scenario.set_effort(Effort::Rfc);
+        assert_eq!((scenario.measure.rounds, scenario.measure.trial_ms), (20, 60_000));
+        scenario.measure.rate = Rate::FixedPps(1000);
+        scenario.set_effort(Effort::Ci);
+        assert_eq!(scenario.measure.rate, Rate::FixedPps(1000));
+    }
+}
