@@ -41,6 +41,6 @@ pub(crate) fn too_fast() -> String {
 fn traffic(frame_size: &str) -> String {
     format!(
         "[traffic]\nflows = 64\nframe_size = {frame_size}\ndirection = \"both\"\n\
-         [limits]\nsend_lag_p99_us = 4_000_000\noverrun = 0.5\nmax_retries = 10\n"
+         [limits]\nsend_lag_p99_us = 4_000_000\noverrun = 0.5\ndisturbed = 10.0\nmax_retries = 10\n"
     )
 }

@@ -3,13 +3,14 @@
 use std::sync::atomic::AtomicBool;
 
 use natrig_lab::kernel_threads::KernelThreads;
+use natrig_lab::noise::{CoreActivity, CoreReading, core_mhz};
 use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
 use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::clock;
 use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
 use crate::engine::{EngineError, Engines};
-use crate::result::{Dropped, Environment, KernelActivity, Place, Role};
+use crate::result::{Dropped, Environment, KernelActivity, Noise, Place, Role};
 use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
 use crate::run::Carrier;
 use crate::scenario::{Design, Lineup, Scenario};
@@ -121,6 +122,10 @@ pub struct Account {
     pub threads_ns: Vec<(Role, u64)>,
     /// What the kernel did at the boxes that it forwards at.
     pub kernel: Vec<KernelActivity>,
+    /// What else went on; none where threads are not pinned, or the kernel does not tell.
+    pub noise: Option<Noise>,
+    /// Layers whose clock is not the tester's, and by how many nanoseconds it is off, at least.
+    pub clocks_off: Vec<(Place, u64)>,
 }
 
 impl Subject {
@@ -147,6 +152,16 @@ impl Subject {
     /// The two boxes.
     pub(crate) fn layers(&self) -> &Layers {
         &self.layers
+    }
+
+    /// The two boxes.
+    pub(crate) fn layers_mut(&mut self) -> &mut Layers {
+        &mut self.layers
+    }
+
+    /// Whether each measuring thread has a processor that nobody else of ours uses.
+    pub(crate) fn has_own_processors(&self, bench: &Bench<'_>) -> bool {
+        !bench.placed.shared() && bench.worlds[self.world].napi.pids().is_empty()
     }
 
     /// The MAC addresses of frames from the pods' end.
@@ -178,7 +193,9 @@ impl Subject {
         let world = &mut bench.worlds[self.world];
         let began_ns = clock::now_ns();
         let engines = bench.engines.stages(world.lineup, self.design, self.seed)?;
+        let clocks = self.layers.clocks;
         self.layers = Layers::new(&bench.scenario.topology, WorldUse::Measurement(world.lineup.boxes()), engines);
+        self.layers.clocks = clocks;
         world.reset_kernel(bench.engines, self.design)?;
         Ok(clock::now_ns() - began_ns)
     }
@@ -219,7 +236,16 @@ impl Subject {
         (self.layers.node_times, self.layers.gateway_times) = (PumpTimes::default(), PumpTimes::default());
         let threads = [(Role::Napi, &world.napi), (Role::Softirq, &bench.softirq)];
         let threads_before_ns = threads.map(|(_, threads)| threads.busy_ns());
+        let clocks_off = self.layers.clocks_off();
+        let processors = bench.placed.processors();
+        let (began_ns, cores_before) = (clock::now_ns(), CoreReading::read(&processors));
         let end = session.run(&mut world.links, &mut self.layers, talk, bench.placed, bench.cancel)?;
+        let elapsed_ns = clock::now_ns() - began_ns;
+        let cores = CoreReading::read(&processors).zip(cores_before).map(|(is, was)| is.since(&was));
+        let noise = cores.zip(end.waited_ns).map(|(CoreActivity { steal_ns, foreign_ns, interrupts }, waited_ns)| {
+            let cpu_mhz = processors.iter().filter_map(|cpu| core_mhz(*cpu)).min_by(f64::total_cmp);
+            Noise { elapsed_ns, waited_ns, steal_ns, foreign_ns, interrupts, cpu_mhz }
+        });
         let ran = |((role, threads), before): ((Role, &KernelThreads), Option<u64>)| {
             Some((role, threads.busy_ns()?.saturating_sub(before?)))
         };
@@ -233,7 +259,7 @@ impl Subject {
         }
         kernel_drops(world.lineup.boxes(), &kernel_before, &kernel_after, &mut drops);
         let kernel = world.kernel_activity(&kernel_before, &kernel_after)?;
-        Ok(Account { end, drops, threads_ns, kernel })
+        Ok(Account { end, drops, threads_ns, kernel, noise, clocks_off })
     }
 }
 

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use natrig_lab::stage::PumpTimes;
 use natrig_lab::topology::Topology;
 use natrig_link::clock;
+use natrig_link::passage::Sample;
 use natrig_traffic::{
     Expectation, FlowSet, FrameSizes, Generator, GeneratorConfig, Latency, ReceiveCounts, Receiver, Reflector,
-    Schedule, TTL,
+    STAMP_AT, Schedule, TTL,
 };
 
 use crate::bed::{Account, Bench, Subject, TrialError};
 use crate::engine::EngineError;
+use crate::hops::{Journeys, SAMPLES_MAX};
 use crate::judge;
 use crate::result::{
-    Answers, Dropped, KernelActivity, Latencies, LayerTime, Place, Preload, Purpose, Quantiles, Role, RoleTime, Trial,
-    WrongFrame,
+    Answers, Dropped, KernelActivity, Latencies, LayerTime, Noise, Place, Preload, Purpose, Quantiles, Role, RoleTime,
+    TableCount, Trial, WrongFrame, to_hex,
 };
 use crate::rig::{self, PhaseEnd, Placed, TesterTimes, Traffic};
 use crate::scenario::{Design, FrameMix, FrameSize, Lineup, TrafficDirection};
@@ -59,6 +61,8 @@ pub(crate) struct Offer {
     pub duration_ns: u64,
     /// For Poisson arrivals.
     pub seed: u64,
+    /// Whether frames are stamped at the layers.
+    pub stamps: bool,
 }
 
 /// A trial and the histograms that its quantiles come from.
@@ -70,6 +74,8 @@ pub(crate) struct Measured {
     pub latency: Latency,
     /// The generator's send lag.
     pub lag_ns: hdrhistogram::Histogram<u64>,
+    /// Times between taps; none in a search, where nobody reads them.
+    pub journeys: Option<Journeys>,
     /// True if it was called off.
     pub cancelled: bool,
 }
@@ -127,12 +133,25 @@ impl Experiment {
         let schedule = Schedule::new(arrivals, offer.rate_pps, offer.duration_ns, offer.seed);
         // A generator that cannot keep up must not hold up the search: what it has not sent by then stays unsent.
         let give_up_after_ns = offer.duration_ns + offer.duration_ns / 10 + GIVE_UP_SLACK_NS;
+        let frames = (offer.rate_pps * offer.duration_ns as f64 / 1e9) as u64;
+        let sample = offer.stamps.then(|| Sample::of(frames, SAMPLES_MAX, STAMP_AT));
+        self.sample(sample);
         let phase = self.phase(bench, schedule, give_up_after_ns)?;
+        let journeys = (sample.is_some() && offer.purpose != Purpose::Search).then(|| self.journeys());
         if phase.sent >= u64::from(self.flows.len()) {
             self.loaded_at_ns = Some(clock::now_ns());
         }
         let mut trial = self.describe(&offer, preload, &phase);
-        judge::judge(&mut trial, &bench.scenario.limits, phase.end.sent_after_ns, self.flows.len());
+        trial.hops = journeys.as_ref().zip(sample).and_then(|(journeys, sample)| journeys.summary(sample.one_in()));
+        let context = judge::Context {
+            limits: &bench.scenario.limits,
+            sent_after_ns: phase.end.sent_after_ns,
+            flows: self.flows.len(),
+            own_processors: self.subject.has_own_processors(bench),
+            clocks_off: phase.clocks_off,
+            disordered: journeys.as_ref().map_or(0, |journeys| journeys.disordered),
+        };
+        judge::judge(&mut trial, context);
         if trial.mistranslated + trial.corrupted > 0 {
             // The next trial must show its own faults, not this one's.
             self.loaded_at_ns = None;
@@ -141,6 +160,7 @@ impl Experiment {
             trial,
             latency: self.traffic.reflector.receiver().latency().clone(),
             lag_ns: self.traffic.generator.counts().lag_ns.clone(),
+            journeys,
             cancelled: phase.end.cancelled,
         })
     }
@@ -149,15 +169,31 @@ impl Experiment {
     fn preload(&mut self, bench: &mut Bench<'_>) -> Result<Preload, TrialError> {
         self.subject.empty_tables(bench)?;
         self.traffic.reflector.receiver_mut().forget_bindings();
+        self.sample(None);
         let flows = u64::from(self.flows.len());
         let phase = self.phase(bench, Schedule::count(flows, PRELOAD_PPS), u64::MAX)?;
         self.loaded_at_ns = Some(clock::now_ns());
         Ok(Preload { sent: phase.sent, received: phase.there.received })
     }
 
+    #[cfg(test)]
+    pub(crate) fn layers_mut(&mut self) -> &mut rig::Layers {
+        self.subject.layers_mut()
+    }
+
+    /// Says which frames are stamped in the next session.
+    fn sample(&mut self, sample: Option<Sample>) {
+        self.subject.layers_mut().sample(sample);
+        self.traffic.reflector.receiver_mut().sample(sample, SAMPLES_MAX as usize);
+    }
+
+    fn journeys(&self) -> Journeys {
+        Journeys::join(self.traffic.reflector.receiver().arrivals(), &self.subject.layers().passages())
+    }
+
     fn phase(&mut self, bench: &mut Bench<'_>, schedule: Schedule, give_up_after_ns: u64) -> Result<Phase, TrialError> {
         self.traffic.schedule = schedule;
-        let Account { end, mut drops, threads_ns, kernel } =
+        let Account { end, mut drops, threads_ns, kernel, noise, clocks_off } =
             self.subject.session(bench, &mut self.traffic, give_up_after_ns)?;
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
@@ -171,6 +207,8 @@ impl Experiment {
             cpu: self.role_times(bench.placed, &threads_ns),
             kernel,
             lineup: self.subject.lineup(bench),
+            noise,
+            clocks_off,
             end,
         })
     }
@@ -247,6 +285,10 @@ impl Experiment {
                 busy_ns as f64 / there.received as f64
             }),
             kernel: phase.kernel.clone(),
+            hops: None,
+            stamped: offer.stamps,
+            tables: self.tables(),
+            noise: phase.noise,
         }
     }
 
@@ -257,13 +299,20 @@ impl Experiment {
         LayerTime { place, frames, bursts, recv_ns, process_ns, send_ns }
     }
 
+    /// Connections that the layers of natrig's own know, where they translate.
+    fn tables(&self) -> Vec<TableCount> {
+        let stages = self.subject.layers().stages();
+        stages.filter_map(|(place, stage)| Some(TableCount { place, connections: stage.sessions()? })).collect()
+    }
+
     fn wrong_frame(&self) -> Option<WrongFrame> {
         let there = self.traffic.reflector.receiver().fault_sample();
         let back = || self.traffic.returns.as_ref().and_then(Receiver::fault_sample);
         there.or_else(back).map(|sample| WrongFrame {
             fault: sample.fault,
             sent_tuple: sample.sent.map(|tuple| tuple.to_string()),
-            bytes_hex: sample.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sent_hex: self.traffic.generator.frame(&sample.stamp).map(|bytes| to_hex(&bytes)),
+            bytes_hex: to_hex(&sample.bytes),
         })
     }
 }
@@ -279,6 +328,8 @@ struct Phase {
     drops: Vec<Dropped>,
     cpu: Vec<RoleTime>,
     kernel: Vec<KernelActivity>,
+    noise: Option<Noise>,
+    clocks_off: Vec<(Place, u64)>,
 }
 
 /// The source addresses that servers must see in `design`; `None`: the pod's own tuple.

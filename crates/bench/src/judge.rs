@@ -1,10 +1,30 @@
 //! Whether a trial counts. The trial is written either way; an invalid one is shown with its reasons and enters no headline.
 
-use crate::result::{Invalid, Trial};
+use crate::result::{Invalid, Noise, Place, Trial};
 use crate::scenario::Limits;
 
-/// Writes into `trial` why it does not count, if it does not. `sent_after_ns` is when the last frame left, from the trial's epoch.
-pub(crate) fn judge(trial: &mut Trial, limits: &Limits, sent_after_ns: u64, flows: u32) {
+/// What a trial is judged by, besides what it says itself.
+pub(crate) struct Context<'a> {
+    /// What it may do.
+    pub(crate) limits: &'a Limits,
+    /// When the last frame left, from the trial's epoch.
+    pub(crate) sent_after_ns: u64,
+    /// How many flows there are.
+    pub(crate) flows: u32,
+    /// Whether each measuring thread has a processor that nobody else of ours uses.
+    pub(crate) own_processors: bool,
+    /// Layers whose clock is not the tester's, and by how much at least.
+    pub(crate) clocks_off: Vec<(Place, u64)>,
+    /// Sampled frames whose stamps are not in order.
+    pub(crate) disordered: u64,
+}
+
+/// Steal is counted in ticks of 10 ms: fewer than so many are no share of anything.
+const STEAL_NS_MIN: u64 = 30_000_000;
+
+/// Writes into `trial` why it does not count, if it does not.
+pub(crate) fn judge(trial: &mut Trial, context: Context<'_>) {
+    let Context { limits, sent_after_ns, flows, own_processors, clocks_off, disordered } = context;
     let mut invalid = Vec::new();
     let limit_ns = u64::from(limits.send_lag_p99_us) * 1000;
     // A sample too small for its 99th percentile is judged by its largest value.
@@ -24,20 +44,48 @@ pub(crate) fn judge(trial: &mut Trial, limits: &Limits, sent_after_ns: u64, flow
     if trial.unaccounted != 0 {
         invalid.push(Invalid::Unaccounted { frames: trial.unaccounted });
     }
+    let flows = u64::from(flows);
+    invalid.extend(
+        trial
+            .tables
+            .iter()
+            .filter(|table| table.connections > flows)
+            .map(|table| Invalid::Leaked { place: table.place, connections: table.connections - flows }),
+    );
+    invalid.extend(clocks_off.into_iter().map(|(place, off_ns)| Invalid::TapClock { place, off_ns }));
+    if disordered > 0 {
+        invalid.push(Invalid::TapOrder { frames: disordered });
+    }
+    if let Some(noise) = trial.noise.filter(|_| own_processors) {
+        let share = disturbed_share(&noise);
+        if share > limits.disturbed {
+            invalid.push(Invalid::Disturbed { share, limit: limits.disturbed });
+        }
+    }
     if let Some(preload) = trial.preload
-        && preload.received < u64::from(flows)
+        && preload.received < flows
     {
-        invalid.push(Invalid::Preload { missing: u64::from(flows) - preload.received });
+        invalid.push(Invalid::Preload { missing: flows - preload.received });
     }
     trial.invalid = invalid;
+}
+
+/// Which share of the time somebody else had a measuring processor.
+fn disturbed_share(noise: &Noise) -> f64 {
+    let steal_ns = if noise.steal_ns >= STEAL_NS_MIN { noise.steal_ns } else { 0 };
+    (noise.waited_ns + steal_ns) as f64 / noise.elapsed_ns.max(1) as f64
 }
 
 impl Invalid {
     /// True if the generator, or the machine under it, was at fault: repeating the trial may help.
     pub fn is_disturbance(&self) -> bool {
         match self {
-            Self::SendLag { .. } | Self::Overrun { .. } | Self::Preload { .. } => true,
-            Self::Mistranslated { .. } | Self::Unaccounted { .. } => false,
+            Self::SendLag { .. } | Self::Overrun { .. } | Self::Preload { .. } | Self::Disturbed { .. } => true,
+            Self::Mistranslated { .. }
+            | Self::Unaccounted { .. }
+            | Self::Leaked { .. }
+            | Self::TapClock { .. }
+            | Self::TapOrder { .. } => false,
         }
     }
 

@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod bed;
+#[cfg(test)]
+mod defects;
 mod engine;
 mod experiment;
+mod hops;
 mod judge;
+pub mod judged;
 pub mod result;
 mod rig;
 mod run;

@@ -16,7 +16,7 @@ use crate::engine::{EngineError, Engines};
 use crate::experiment::{Experiment, Measured, Offer, SetupError, frame_sizes};
 use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
 use crate::rig::OpenLink;
-use crate::scenario::{Measure, Rate, Scenario, Search};
+use crate::scenario::{Engine, Measure, Rate, Scenario, Search};
 use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
 use crate::summary::{Key, Summaries};
 use crate::tcp_check;
@@ -205,6 +205,7 @@ impl Cell {
             return Ok(!cell.cancelled());
         };
         cell.latency(rate_pps, summaries)?;
+        cell.stamp_cost(rate_pps, summaries)?;
         Ok(!cell.cancelled())
     }
 }
@@ -232,7 +233,7 @@ impl Running<'_, '_> {
                     return Ok(bounds.relevant_lower_pps);
                 }
             };
-            let trial = self.trial(Purpose::Search, rate_pps, duration_ns)?.trial;
+            let trial = self.trial(Purpose::Search, rate_pps, duration_ns, true)?.trial;
             if self.cancelled() || !trial.invalid.iter().all(Invalid::is_disturbance) {
                 // A design that translates wrongly or loses track of frames has no rate.
                 return Ok(None);
@@ -247,7 +248,7 @@ impl Running<'_, '_> {
 
     fn fixed(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<Option<f64>, RunError> {
         let duration_ns = u64::from(self.bench.scenario.measure.trial_ms) * 1_000_000;
-        let measured = self.valid_trial(Purpose::Fixed, rate_pps, duration_ns)?;
+        let measured = self.valid_trial(Purpose::Fixed, rate_pps, duration_ns, true)?;
         if let Some(measured) = measured {
             summaries.fixed(&self.cell.key, self.cell.round, &measured.trial);
         }
@@ -257,16 +258,39 @@ impl Running<'_, '_> {
     fn latency(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<(), RunError> {
         let measure = &self.bench.scenario.measure;
         let (rate_pps, duration_ns) = (rate_pps * measure.latency_fraction, u64::from(measure.latency_ms) * 1_000_000);
-        if let Some(measured) = self.valid_trial(Purpose::Latency, rate_pps, duration_ns)? {
+        if let Some(measured) = self.valid_trial(Purpose::Latency, rate_pps, duration_ns, true)? {
             summaries.latency(&self.cell.key, self.cell.round, &measured);
         }
         Ok(())
     }
 
+    /// What the stamps cost, in one design of each lineup: two trials at the rate found, one with stamps and one without, in random order.
+    fn stamp_cost(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<(), RunError> {
+        let Key { design, lineup, .. } = self.cell.key;
+        if Some(&design) != self.bench.scenario.designs.last() || !lineup.has(Engine::Userspace) || self.cancelled() {
+            return Ok(());
+        }
+        let duration_ns = u64::from(self.bench.scenario.measure.trial_ms) * 1_000_000;
+        let with_first = self.cell.seed & 1 == 0;
+        let first = self.valid_trial(Purpose::StampCost, rate_pps, duration_ns, with_first)?;
+        let Some(first) = first else { return Ok(()) };
+        let second = self.valid_trial(Purpose::StampCost, rate_pps, duration_ns, !with_first)?;
+        let Some(second) = second else { return Ok(()) };
+        let (with, without) = if with_first { (first, second) } else { (second, first) };
+        summaries.stamp_cost(&self.cell.key, [&without.trial, &with.trial]);
+        Ok(())
+    }
+
     /// Repeats a trial that the machine disturbed, as often as the scenario allows.
-    fn valid_trial(&mut self, purpose: Purpose, rate_pps: f64, duration_ns: u64) -> Result<Option<Measured>, RunError> {
+    fn valid_trial(
+        &mut self,
+        purpose: Purpose,
+        rate_pps: f64,
+        duration_ns: u64,
+        stamps: bool,
+    ) -> Result<Option<Measured>, RunError> {
         for _ in 0..=self.bench.scenario.limits.max_retries {
-            let measured = self.trial(purpose, rate_pps, duration_ns)?;
+            let measured = self.trial(purpose, rate_pps, duration_ns, stamps)?;
             if self.cancelled() {
                 return Ok(None);
             }
@@ -280,10 +304,10 @@ impl Running<'_, '_> {
         Ok(None)
     }
 
-    fn trial(&mut self, purpose: Purpose, rate_pps: f64, duration_ns: u64) -> Result<Measured, RunError> {
+    fn trial(&mut self, purpose: Purpose, rate_pps: f64, duration_ns: u64, stamps: bool) -> Result<Measured, RunError> {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let seed = self.seed >> 11;
-        let mut measured = self.experiment.trial(self.bench, Offer { purpose, rate_pps, duration_ns, seed })?;
+        let offer = Offer { purpose, rate_pps, duration_ns, seed: self.seed >> 11, stamps };
+        let mut measured = self.experiment.trial(self.bench, offer)?;
         if !measured.cancelled {
             measured.trial.number = self.result.trials.len() as u32 + 1;
             measured.trial.round = self.cell.round;
@@ -331,7 +355,7 @@ fn outcome(trial: &Trial) -> Outcome {
     }
 }
 
-fn flow_spec(scenario: &Scenario) -> FlowSpec {
+pub(crate) fn flow_spec(scenario: &Scenario) -> FlowSpec {
     let traffic = &scenario.traffic;
     FlowSpec {
         pods: scenario.topology.pod_addresses().collect(),

@@ -3,8 +3,11 @@
 use hdrhistogram::Histogram;
 
 use crate::experiment::Measured;
+use crate::hops::Journeys;
+use crate::judged;
 use crate::result::{
-    CostSummary, DesignSummary, Effects, EngineComparison, Interval, Latencies, Quantiles, RunResult, Trial,
+    CostSummary, DesignSummary, Effects, EngineComparison, Figure, Independent, Interval, Latencies, Quantiles,
+    RoundFigures as Round, RunResult, StampCost, Trial,
 };
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 use crate::search::ndr::Bounds;
@@ -21,25 +24,17 @@ pub(crate) struct Key {
     pub(crate) frame_size: FrameSize,
 }
 
-/// What one round says of a cell.
-#[derive(Debug, Clone, Copy, Default)]
-struct Round {
-    rate_pps: Option<f64>,
-    generator_bound: bool,
-    ns_per_packet: Option<f64>,
-    process_ns_per_packet: Option<f64>,
-    cpu_ns_per_packet: Option<f64>,
-    latency_ns_p50: Option<f64>,
-    latency_ns_p99: Option<f64>,
-    latency_ns_p999: Option<f64>,
-}
-
 /// All rounds of a cell.
 struct CellRounds {
     key: Key,
     /// By round, from round 1.
     rounds: Vec<Round>,
     histograms: Option<Histograms>,
+    journeys: Journeys,
+    /// One frame in so many was stamped.
+    one_in: u32,
+    /// Time per frame without stamps and with them, by round.
+    stamps: Vec<[f64; 2]>,
 }
 
 /// All latency trials of a cell together.
@@ -61,7 +56,7 @@ impl Summaries {
             for lineup in scenario.lineups() {
                 for design in &scenario.designs {
                     let key = Key { lineup, design: *design, frame_size: *frame_size };
-                    cells.push(CellRounds { key, rounds: Vec::new(), histograms: None });
+                    cells.push(CellRounds::new(key));
                 }
             }
         }
@@ -108,6 +103,10 @@ impl Summaries {
         entry.latency_ns_p99 = ns(quantiles.ns_p99);
         entry.latency_ns_p999 = ns(quantiles.ns_p999);
         let Some(cell) = self.cells.iter_mut().find(|cell| cell.key == *key) else { return };
+        if let Some((journeys, hops)) = measured.journeys.as_ref().zip(measured.trial.hops.as_ref()) {
+            cell.journeys.add(journeys);
+            cell.one_in = hops.one_in;
+        }
         match &mut cell.histograms {
             None => {
                 cell.histograms = Some(Histograms {
@@ -129,6 +128,14 @@ impl Summaries {
         }
     }
 
+    /// A pair of trials without stamps and with them counts.
+    pub(crate) fn stamp_cost(&mut self, key: &Key, trials: [&Trial; 2]) {
+        let [Some(without), Some(with)] = trials.map(|trial| trial.cpu_ns_per_packet) else { return };
+        if let Some(cell) = self.cells.iter_mut().find(|cell| cell.key == *key) {
+            cell.stamps.push([without, with]);
+        }
+    }
+
     /// Writes what is known into the result.
     pub(crate) fn write(&self, result: &mut RunResult) {
         result.designs = self.cells.iter().map(CellRounds::summary).collect();
@@ -137,6 +144,7 @@ impl Summaries {
         worlds.dedup();
         result.costs = worlds.into_iter().filter_map(|(size, lineup)| self.costs(lineup, size)).collect();
         result.comparisons = self.comparisons();
+        result.stamp_costs = self.cells.iter().filter_map(CellRounds::stamp_cost).collect();
     }
 
     fn round(&mut self, key: &Key, round: u32) -> Option<&mut Round> {
@@ -166,7 +174,21 @@ impl Summaries {
             latency_ns_p50: effects(|round| round.latency_ns_p50),
             latency_ns_p99: effects(|round| round.latency_ns_p99),
             latency_ns_p999: effects(|round| round.latency_ns_p999),
+            independent: self.independent(lineup, frame_size),
         })
+    }
+
+    /// Both layers' latency beside the convolution of the single layers'.
+    fn independent(&self, lineup: Lineup, frame_size: FrameSize) -> Option<Independent> {
+        let latency = |design| {
+            let key = Key { lineup, design, frame_size };
+            let cell = self.cells.iter().find(|cell| cell.key == key)?;
+            Some(&cell.histograms.as_ref()?.intended_ns)
+        };
+        let shared_ns = latency(Design::None)?.value_at_quantile(0.5);
+        let predicted = stats::convolve(latency(Design::Node)?, latency(Design::Gateway)?, shared_ns).ok()?;
+        let measured = Quantiles::of(latency(Design::Both)?);
+        Some(Independent { shared_ns, predicted: Quantiles::of(&predicted), measured })
     }
 
     /// Every further lineup against the first.
@@ -187,6 +209,10 @@ impl Summaries {
                     cpu_ns_per_packet: over(|round| round.cpu_ns_per_packet),
                     latency_ns_p50: over(|round| round.latency_ns_p50),
                     latency_ns_p99: over(|round| round.latency_ns_p99),
+                    judged: Figure::ALL
+                        .iter()
+                        .filter_map(|figure| judged::paired(*figure, base, &cell.rounds))
+                        .collect(),
                 })
             })
             .collect()
@@ -194,6 +220,25 @@ impl Summaries {
 }
 
 impl CellRounds {
+    fn new(key: Key) -> Self {
+        let (journeys, one_in) = (Journeys::default(), 1);
+        Self { key, rounds: Vec::new(), histograms: None, journeys, one_in, stamps: Vec::new() }
+    }
+
+    fn stamp_cost(&self) -> Option<StampCost> {
+        let Key { lineup, design, frame_size } = self.key;
+        let [without, with] = [0, 1].map(|side| self.stamps.iter().map(|pair| pair[side]).collect::<Vec<f64>>());
+        let ratios = stats::log_ratios(&without, &with).ok()?;
+        Some(StampCost {
+            engines: lineup,
+            design,
+            frame_size,
+            without_ns: interval(&without)?,
+            with_ns: interval(&with)?,
+            ratio: stats::compare(&ratios, &judged::policy(Figure::CpuNsPerPacket, judged::STAMP_MARGIN))?,
+        })
+    }
+
     fn summary(&self) -> DesignSummary {
         let over_rounds =
             |value: fn(&Round) -> Option<f64>| interval(&self.rounds.iter().filter_map(value).collect::<Vec<f64>>());
@@ -214,6 +259,8 @@ impl CellRounds {
                 sent_to_received: Quantiles::of(&all.sent_ns),
                 send_lag: Quantiles::of(&all.lag_ns),
             }),
+            hops: self.journeys.summary(self.one_in),
+            rounds: self.rounds.clone(),
         }
     }
 }

@@ -51,6 +51,7 @@ fn scenario() -> Scenario {
     scenario.measure.time_limit_s = 600;
     scenario.limits.send_lag_p99_us = 4_000_000;
     scenario.limits.overrun = 0.5;
+    scenario.limits.disturbed = 10.0;
     scenario.limits.max_retries = 10;
     scenario
 }
@@ -72,6 +73,7 @@ fn blank(scenario: &Scenario) -> RunResult {
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        stamp_costs: Vec::new(),
         warnings: Vec::new(),
     }
 }

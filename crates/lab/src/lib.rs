@@ -14,6 +14,7 @@ pub mod kernel_threads;
 pub mod lease;
 pub mod net;
 pub mod nft;
+pub mod noise;
 pub mod plan;
 pub mod privilege;
 mod procfs;

@@ -41,6 +41,7 @@ impl Progress {
             Purpose::Search => "searching",
             Purpose::Fixed => "fixed rate",
             Purpose::Latency => "latency",
+            Purpose::StampCost => "cost of stamps",
         };
         self.bar.set_position((done * STEPS as f64) as u64);
         self.bar.set_message(format!(

@@ -159,8 +159,12 @@ fn accounts(page: &mut String, result: &RunResult) {
             trial.design,
             escaped(&wrong)
         );
-        for line in digest::dump(&frame.bytes_hex) {
-            let _ = writeln!(page, "{line}");
+        let frames = frame.sent_hex.as_deref().map(|hex| ("as it was sent:", hex)).into_iter();
+        for (what, hex) in frames.chain([("as it arrived:", frame.bytes_hex.as_str())]) {
+            let _ = writeln!(page, "{what}");
+            for line in digest::dump(hex) {
+                let _ = writeln!(page, "{line}");
+            }
         }
         let _ = writeln!(page, "```");
     }

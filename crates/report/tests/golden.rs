@@ -189,6 +189,7 @@ fn engines() -> RunResult {
     result.comparisons = Design::ALL
         .iter()
         .map(|design| EngineComparison {
+            judged: Vec::new(),
             design: *design,
             frame_size: FrameSize::Bytes(64),
             engines: ours,

@@ -136,6 +136,17 @@ impl Generator {
         Ok(if next.is_none() && self.due.is_empty() { SendProgress::Finished } else { SendProgress::Sending })
     }
 
+    /// The frame with this stamp as it is sent; `None` if there is no such flow.
+    pub fn frame(&self, stamp: &Stamp) -> Option<Vec<u8>> {
+        let tuple = self.config.flows.get(stamp.flow)?;
+        let index = u64::from(stamp.seq) * u64::from(self.config.flows.len()) + u64::from(stamp.flow);
+        let len = self.config.sizes.len_of(index);
+        let kind = self.lens.iter().position(|known| *known == len)?;
+        let mut frame = vec![0; len];
+        self.templates[kind].emit(&mut frame, tuple, &Stamp { answer: false, ..*stamp }.to_bytes());
+        Some(frame)
+    }
+
     /// What has been sent since [`Generator::begin`].
     pub fn counts(&self) -> &GeneratorCounts {
         &self.counts

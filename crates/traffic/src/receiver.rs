@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
+use natrig_link::passage::Sample;
 use natrig_wire::template::FourTuple;
 use natrig_wire::{ethernet, ipv4, udp};
 
-use crate::window::{Arrival, Window};
+use crate::window::{self, Window};
 use crate::{FlowSet, FrameSizes, STAMP_LEN, Stamp};
 
 /// Longest latency that is told apart, in nanoseconds.
@@ -17,7 +18,7 @@ const LATENCY_MAX_NS: u64 = 60_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
 /// An empty histogram of nanoseconds up to a minute, three significant digits.
-pub(crate) fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "bounds and digits are constants that hdrhistogram accepts")]
     Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("constant bounds")
 }
@@ -68,6 +69,8 @@ pub struct FaultSample {
     pub fault: Fault,
     /// The tuple that the pod sent, where the stamp could be read.
     pub sent: Option<FourTuple>,
+    /// What the stamp says, right or wrong.
+    pub stamp: Stamp,
     /// The bytes received.
     pub bytes: Vec<u8>,
 }
@@ -102,6 +105,19 @@ pub struct Latency {
     pub sent_ns: Histogram<u64>,
 }
 
+/// A sampled frame that was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which frame, as in [`natrig_link::passage::Passage::key`].
+    pub key: u64,
+    /// When the schedule wanted it sent.
+    pub intended_ns: u64,
+    /// When it was handed to the link.
+    pub sent_ns: u64,
+    /// When the burst that it came in was fetched.
+    pub received_ns: u64,
+}
+
 /// Receives the frames of a flow set and holds them against an [`Expectation`].
 #[derive(Debug)]
 pub struct Receiver {
@@ -113,7 +129,9 @@ pub struct Receiver {
     owners: HashMap<FourTuple, u32>,
     counts: ReceiveCounts,
     latency: Latency,
-    sample: Option<FaultSample>,
+    fault_sample: Option<FaultSample>,
+    sample: Option<Sample>,
+    arrivals: Vec<Arrival>,
     epoch_ns: u64,
     trial: u8,
 }
@@ -130,7 +148,9 @@ impl Receiver {
             owners: HashMap::with_capacity(count),
             counts: ReceiveCounts::default(),
             latency: Latency { intended_ns: histogram(), sent_ns: histogram() },
+            fault_sample: None,
             sample: None,
+            arrivals: Vec::new(),
             epoch_ns: 0,
             trial: 0,
             flows,
@@ -150,7 +170,21 @@ impl Receiver {
     pub fn forget_bindings(&mut self) {
         self.bindings.fill(None);
         self.owners.clear();
-        self.sample = None;
+        self.fault_sample = None;
+    }
+
+    /// From the next trial on notes when the frames of `sample` arrive, of at most `room` of them; of none, without a sample.
+    pub fn sample(&mut self, sample: Option<Sample>, room: usize) {
+        self.sample = sample;
+        self.arrivals.clear();
+        if sample.is_some() {
+            self.arrivals.reserve_exact(room);
+        }
+    }
+
+    /// The sampled frames that were delivered.
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
     }
 
     /// Looks at one frame. True if it was delivered: right, and for the first time.
@@ -185,7 +219,7 @@ impl Receiver {
 
     /// The first faulty frame since the bindings were forgotten.
     pub fn fault_sample(&self) -> Option<&FaultSample> {
-        self.sample.as_ref()
+        self.fault_sample.as_ref()
     }
 
     /// How many flows have shown a translated tuple.
@@ -243,9 +277,9 @@ impl Receiver {
 
     fn deliver(&mut self, stamp: &Stamp, len: usize, now_ns: u64) -> bool {
         match self.windows[stamp.flow as usize].record(stamp.seq) {
-            Arrival::InOrder => {}
-            Arrival::Reordered => self.counts.reordered += 1,
-            Arrival::Duplicate | Arrival::TooOld => {
+            window::Arrival::InOrder => {}
+            window::Arrival::Reordered => self.counts.reordered += 1,
+            window::Arrival::Duplicate | window::Arrival::TooOld => {
                 self.counts.duplicated += 1;
                 return false;
             }
@@ -256,6 +290,13 @@ impl Receiver {
         let since_sent = since_intended.saturating_sub(u64::from(stamp.lag_ns)).max(1);
         self.latency.intended_ns.saturating_record(since_intended);
         self.latency.sent_ns.saturating_record(since_sent);
+        if let Some(key) = self.sample.and_then(|sample| sample.choose(stamp.flow, stamp.seq))
+            && self.arrivals.len() < self.arrivals.capacity()
+        {
+            let intended_ns = self.epoch_ns + stamp.intended_ns;
+            let sent_ns = intended_ns + u64::from(stamp.lag_ns);
+            self.arrivals.push(Arrival { key, intended_ns, sent_ns, received_ns: now_ns });
+        }
         true
     }
 
@@ -270,7 +311,8 @@ impl Receiver {
             | Fault::WrongTtl => self.counts.mistranslated += 1,
         }
         let sent = self.flows.get(parsed.stamp.flow).copied();
-        self.sample.get_or_insert_with(|| FaultSample { fault, sent, bytes: frame.to_vec() });
+        let stamp = parsed.stamp;
+        self.fault_sample.get_or_insert_with(|| FaultSample { fault, sent, stamp, bytes: frame.to_vec() });
     }
 }
 

@@ -3,6 +3,9 @@
 /// Bytes of a stamp.
 pub const STAMP_LEN: usize = 18;
 
+/// Where the stamp stands in a frame: flow and sequence number first, by which a frame is known at every point of its way.
+pub const STAMP_AT: usize = natrig_wire::template::HEADERS_LEN;
+
 /// The largest trial number; the bit above it says "answer".
 pub const TRIAL_ID_MAX: u8 = 0x7f;
 

@@ -3,6 +3,8 @@
 //! Times are nanoseconds, rates frames per second, lengths bytes without FCS unless a name says otherwise. A number that could not be
 //! measured is absent (`null`), never NaN. `docs/results.md` describes every field for those who read the JSON.
 
+mod hops;
+mod judged;
 mod numbers;
 mod search;
 mod trial;
@@ -18,8 +20,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
+pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
+pub use judged::{Figure, Independent, Judged, RoundFigures, StampCost};
 pub use numbers::{Interval, Quantiles};
 pub use search::{GoalFound, SearchResult};
+pub(crate) use trial::to_hex;
 pub use trial::{
     Answers, Dropped, Invalid, KernelActivity, Latencies, LayerTime, Place, Preload, Purpose, Role, RoleTime, Trial,
     WrongFrame,
@@ -63,6 +68,9 @@ pub struct RunResult {
     /// Each further lineup of the scenario against the first one, for each design and frame size.
     #[serde(default)]
     pub comparisons: Vec<EngineComparison>,
+    /// What stamping frames at the layers costs, for each lineup with taps and each frame size.
+    #[serde(default)]
+    pub stamp_costs: Vec<StampCost>,
     /// Things that a reader should know before trusting a number, in words.
     pub warnings: Vec<String>,
 }
@@ -200,6 +208,12 @@ pub struct DesignSummary {
     pub latency_ns_p999: Option<Interval>,
     /// All latency trials of the design together.
     pub latency: Option<Latencies>,
+    /// Time between the taps in all latency trials together.
+    #[serde(default)]
+    pub hops: Option<Hops>,
+    /// What each round said, from round 1.
+    #[serde(default)]
+    pub rounds: Vec<RoundFigures>,
 }
 
 /// What each layer costs at a frame size: differences between designs within a round, over the rounds.
@@ -223,6 +237,9 @@ pub struct CostSummary {
     pub latency_ns_p99: Option<Effects>,
     /// In nanoseconds of the 99.9th percentile.
     pub latency_ns_p999: Option<Effects>,
+    /// Both layers' latency beside the convolution of the single layers'.
+    #[serde(default)]
+    pub independent: Option<Independent>,
 }
 
 /// One lineup against another in the same design: quotients within a round, over the rounds.
@@ -244,6 +261,9 @@ pub struct EngineComparison {
     pub latency_ns_p50: Option<Interval>,
     /// Quotient of 99th percentiles.
     pub latency_ns_p99: Option<Interval>,
+    /// The same figures, judged.
+    #[serde(default)]
+    pub judged: Vec<Judged>,
 }
 
 /// The 2×2: what each layer adds, and what the two add to each other.

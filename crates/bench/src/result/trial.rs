@@ -1,9 +1,10 @@
 use natrig_lab::lease::KernelCounters;
 use natrig_traffic::Fault;
+use natrig_wire::pcap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Quantiles;
+use super::{Hops, Noise, Quantiles, TableCount};
 use crate::scenario::{Design, FrameSize, Lineup};
 
 /// One trial: a design, a rate, a duration, and what became of every frame.
@@ -71,6 +72,19 @@ pub struct Trial {
     /// What the kernel did at the boxes that it forwards at.
     #[serde(default)]
     pub kernel: Vec<KernelActivity>,
+    /// Time between the taps, of a sample of the delivered frames, on their way to the servers. Absent where no frame was stamped, and in
+    /// trials of a search.
+    #[serde(default)]
+    pub hops: Option<Hops>,
+    /// Whether frames were stamped at the layers.
+    #[serde(default)]
+    pub stamped: bool,
+    /// Connections that each layer of natrig's own knew when the trial was over.
+    #[serde(default)]
+    pub tables: Vec<TableCount>,
+    /// What else went on; absent where threads are not pinned, or the kernel does not tell.
+    #[serde(default)]
+    pub noise: Option<Noise>,
 }
 
 impl Trial {
@@ -105,6 +119,8 @@ pub enum Purpose {
     Fixed,
     /// Latency at a fraction of the rate.
     Latency,
+    /// One of a pair, with stamps at the layers or without: what the stamps cost.
+    StampCost,
 }
 
 /// RFC 9693 test phase 1: every flow once, through empty tables.
@@ -178,8 +194,34 @@ pub struct WrongFrame {
     pub fault: Fault,
     /// The tuple that the pod sent, where it could be told.
     pub sent_tuple: Option<String>,
+    /// The frame as the pod had sent it, in hexadecimal, where its stamp tells which it was; of an answer, the frame that was answered.
+    #[serde(default)]
+    pub sent_hex: Option<String>,
     /// The frame as it arrived, in hexadecimal.
     pub bytes_hex: String,
+}
+
+impl WrongFrame {
+    /// A capture file of the two: the frame as it was sent, a microsecond later as it arrived.
+    pub fn pcap(&self) -> Vec<u8> {
+        let Ok(mut writer) = pcap::Writer::new(Vec::new()) else { return Vec::new() };
+        for (at, hex) in [self.sent_hex.as_deref(), Some(&self.bytes_hex)].into_iter().enumerate() {
+            if let Some(bytes) = hex.and_then(from_hex) {
+                // Writing to memory does not fail.
+                let _ = writer.frame(at as u64 * 1000, &bytes);
+            }
+        }
+        writer.into_inner()
+    }
+}
+
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
 }
 
 /// Why a trial does not count.
@@ -209,6 +251,32 @@ pub enum Invalid {
     Unaccounted {
         /// Sent minus all that is known.
         frames: i64,
+    },
+    /// A layer knows more connections than there are flows: it does not let go of some.
+    Leaked {
+        /// The layer.
+        place: Place,
+        /// Connections more than flows.
+        connections: u64,
+    },
+    /// The clock of a layer's taps is not the tester's.
+    TapClock {
+        /// The layer.
+        place: Place,
+        /// It is off by at least so much.
+        off_ns: u64,
+    },
+    /// Stamps of frames are not in the order of their way.
+    TapOrder {
+        /// How many frames.
+        frames: u64,
+    },
+    /// The measuring threads were ready to run and did not, or their processors were taken away, for too large a share of the trial.
+    Disturbed {
+        /// The share.
+        share: f64,
+        /// What it may be.
+        limit: f64,
     },
     /// Not every flow got a mapping before the measurement began.
     Preload {

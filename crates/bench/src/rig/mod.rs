@@ -18,10 +18,12 @@ use std::net::Ipv4Addr;
 
 use natrig_lab::stage::{Engine, PumpError, PumpTimes, Side, SideConfig, Stage, pump};
 use natrig_lab::topology::{Boxes, Port, Topology, WorldUse};
+use natrig_link::passage::{Passage, Sample};
 use natrig_link::{Link, RecvError, clock};
 use natrig_traffic::{Endpoint, ReflectError};
 
-use crate::result::Place;
+use crate::hops::SAMPLES_MAX;
+use crate::result::{Place, Tap};
 
 pub use links::{LinkError, OpenLink};
 pub(crate) use links::{Links, add_drop, lost_between};
@@ -61,6 +63,8 @@ pub(crate) struct Layers {
     pub node_times: PumpTimes,
     /// The gateway's time.
     pub gateway_times: PumpTimes,
+    /// What the two read the time from: one clock, unless a test says otherwise.
+    pub clocks: [fn() -> u64; 2],
 }
 
 impl Layers {
@@ -80,7 +84,8 @@ impl Layers {
                 engine,
             )
         });
-        Self { node, gateway, node_times: PumpTimes::default(), gateway_times: PumpTimes::default() }
+        let (node_times, gateway_times) = (PumpTimes::default(), PumpTimes::default());
+        Self { node, gateway, node_times, gateway_times, clocks: [clock::now_ns; 2] }
     }
 
     /// The stages there are.
@@ -90,37 +95,78 @@ impl Layers {
             .filter_map(|(place, stage)| Some((place, stage.as_ref()?)))
     }
 
+    /// From the next session on stamps the frames of `sample`, or none.
+    pub(crate) fn sample(&mut self, sample: Option<Sample>) {
+        for stage in [&mut self.node, &mut self.gateway].into_iter().flatten() {
+            stage.passages_mut().begin(sample, SAMPLES_MAX as usize);
+        }
+    }
+
+    /// The stamps of each layer.
+    pub(crate) fn passages(&self) -> Vec<([Tap; 2], &[Passage])> {
+        let taps = |place| match place {
+            Place::Node => [Tap::NodeIn, Tap::NodeOut],
+            Place::Gateway | Place::Pods | Place::Internet => [Tap::GatewayIn, Tap::GatewayOut],
+        };
+        self.stages().map(|(place, stage)| (taps(place), stage.passages().log())).collect()
+    }
+
+    /// By how much the layers' clocks are off from the tester's, at least, in nanoseconds; layers with the same clock are left out.
+    pub(crate) fn clocks_off(&self) -> Vec<(Place, u64)> {
+        let clock = |place| if place == Place::Node { self.clocks[0] } else { self.clocks[1] };
+        let off = self.stages().map(|(place, _)| (place, off_ns(clock(place))));
+        off.filter(|(_, off_ns)| *off_ns > 0).collect()
+    }
+
     /// Moves at most one burst over each of the ways through the boxes. Returns how many frames there were.
     ///
     /// # Errors
     /// What the links return.
     pub(crate) fn poll(&mut self, links: &mut LayerLinks) -> Result<usize, PumpError> {
-        let Self { node, gateway, node_times, gateway_times } = self;
+        let Self { node, gateway, node_times, gateway_times, clocks: [node_clock, gateway_clock] } = self;
         let mut node = node.as_mut().zip(links.node.as_mut());
         let mut gateway = gateway.as_mut().zip(links.gateway.as_mut());
         let mut frames = 0;
         if let Some((stage, links)) = &mut node {
-            frames += through(stage, links, Side::Inside, node_times)?;
+            frames += through(stage, links, Side::Inside, *node_clock, node_times)?;
         }
         if let Some((stage, links)) = &mut gateway {
-            frames += through(stage, links, Side::Inside, gateway_times)?;
-            frames += through(stage, links, Side::Outside, gateway_times)?;
+            frames += through(stage, links, Side::Inside, *gateway_clock, gateway_times)?;
+            frames += through(stage, links, Side::Outside, *gateway_clock, gateway_times)?;
         }
         if let Some((stage, links)) = &mut node {
-            frames += through(stage, links, Side::Outside, node_times)?;
+            frames += through(stage, links, Side::Outside, *node_clock, node_times)?;
         }
         Ok(frames)
     }
 }
 
+/// How often a clock is read between two readings of the reference. One pair that nothing came between is enough.
+const CLOCK_READINGS: u32 = 64;
+
+/// By how much a clock is off, at least: a reading must lie between those of the reference before and after it.
+fn off_ns(tap: fn() -> u64) -> u64 {
+    let reading = || {
+        let (before, at, after) = (clock::now_ns(), tap(), clock::now_ns());
+        before.saturating_sub(at).max(at.saturating_sub(after))
+    };
+    (0..CLOCK_READINGS).map(|_| reading()).max().unwrap_or(0)
+}
+
 /// What has arrived at one side of a box.
-fn through(stage: &mut Stage, links: &mut BoxLinks, from: Side, times: &mut PumpTimes) -> Result<usize, PumpError> {
+fn through(
+    stage: &mut Stage,
+    links: &mut BoxLinks,
+    from: Side,
+    clock: fn() -> u64,
+    times: &mut PumpTimes,
+) -> Result<usize, PumpError> {
     let BoxLinks { inside, outside } = links;
     let (near, far) = match from {
         Side::Inside => (inside, outside),
         Side::Outside => (outside, inside),
     };
-    pump(stage, from, &mut **near, &mut **far, clock::now_ns, times)
+    pump(stage, from, &mut **near, &mut **far, clock, times)
 }
 
 /// The link ends that the layers' thread owns; none at a box that the kernel forwards at.

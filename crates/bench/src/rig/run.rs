@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use natrig_lab::kernel_threads::KernelThreads;
+use natrig_lab::noise::thread_waited_ns;
 use natrig_link::clock;
 
 use super::placement::{Placed, pin};
@@ -66,6 +67,8 @@ pub struct PhaseEnd {
     pub sent_after_ns: u64,
     /// True if it was called off before the schedule ended.
     pub cancelled: bool,
+    /// How long the two threads, together, were ready to run and did not; none where the kernel does not count.
+    pub waited_ns: Option<u64>,
 }
 
 impl Session {
@@ -94,24 +97,33 @@ impl Session {
             let layers_thread = scope.spawn(|| {
                 if stages == 0 {
                     // A thread that spins for nothing would take a processor from the kernel.
-                    return Ok(());
+                    return Ok(Some(0));
                 }
                 pin(placed.layers);
-                run_layers(layers, layer_links, &shared, one_processor)
+                let waited_before_ns = thread_waited_ns();
+                run_layers(layers, layer_links, &shared, one_processor)?;
+                Ok::<_, RigError>(waited_since(waited_before_ns))
             });
             let tester_thread = scope.spawn(|| {
                 pin(placed.tester);
+                let waited_before_ns = thread_waited_ns();
                 let end = run_tester(self, tester, talk, one_processor, cancel, &shared);
                 shared.stop.store(true, Ordering::Release);
-                end
+                end.map(|end| PhaseEnd { waited_ns: waited_since(waited_before_ns), ..end })
             });
             let end = tester_thread.join().map_err(|_| RigError::Panicked);
             // Also when the tester panicked: the layers' thread must not spin for ever.
             shared.stop.store(true, Ordering::Release);
-            layers_thread.join().map_err(|_| RigError::Panicked)??;
-            end?
+            let layers_waited_ns = layers_thread.join().map_err(|_| RigError::Panicked)??;
+            let end = end??;
+            let waited_ns = end.waited_ns.zip(layers_waited_ns).map(|(tester, layers)| tester + layers);
+            Ok(PhaseEnd { waited_ns, ..end })
         })
     }
+}
+
+fn waited_since(before_ns: Option<u64>) -> Option<u64> {
+    Some(thread_waited_ns()?.saturating_sub(before_ns?))
 }
 
 /// What the two threads tell each other, and what both go by.
@@ -232,11 +244,11 @@ fn run_tester(
         if let Some(sent_after_ns) = sent_after_ns {
             // What lay in the tester's own rings when the layers fell silent has arrived by the poll after.
             if talk.is_complete() || over || shared.stop.load(Ordering::Acquire) {
-                return Ok(PhaseEnd { sent_after_ns, cancelled });
+                return Ok(PhaseEnd { sent_after_ns, cancelled, waited_ns: None });
             }
             over = quiet.is_over(shared, &session.threads, now_ns);
         } else if shared.stop.load(Ordering::Acquire) {
-            return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true });
+            return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true, waited_ns: None });
         }
         if one_processor {
             std::thread::yield_now();

@@ -53,7 +53,7 @@ impl Running<'_, '_> {
     fn outcome(&mut self, config: &Config, load_pps: f64, duration_ns: u64) -> Result<Option<Outcome>, RunError> {
         let mut retries = self.bench.scenario.limits.max_retries;
         loop {
-            let trial = self.trial(Purpose::Search, load_pps, duration_ns)?.trial;
+            let trial = self.trial(Purpose::Search, load_pps, duration_ns, true)?.trial;
             if self.cancelled() || !trial.invalid.iter().all(Invalid::is_disturbance) {
                 return Ok(None);
             }

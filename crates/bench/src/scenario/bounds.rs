@@ -44,6 +44,8 @@ pub const FRAMES_PER_TRIAL_MAX: u64 = 1 << 30;
 pub const SEND_LAG_US: RangeInclusive<u32> = 1..=4_000_000;
 /// Share of a trial's duration.
 pub const OVERRUN: RangeInclusive<f64> = 0.0..=0.5;
+/// Share of a trial's time that others may take; 1 forgives everything, threads that wait for each other may exceed it.
+pub const DISTURBED: RangeInclusive<f64> = 0.0..=10.0;
 /// Repetitions of a trial that does not count.
 pub const RETRIES: RangeInclusive<u32> = 0..=10;
 /// Frames in a ring; a burst is up to 256, and 65,536 slots of 2 KiB are 128 MiB.

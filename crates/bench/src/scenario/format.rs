@@ -207,6 +207,7 @@ fn read_mlrsearch(section: &mut Section<'_, '_>, search: &mut MlrSearch) {
 fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
     section.set("send_lag_p99_us", &mut limits.send_lag_p99_us, whole(bounds::SEND_LAG_US));
     section.set("overrun", &mut limits.overrun, number(bounds::OVERRUN));
+    section.set("disturbed", &mut limits.disturbed, number(bounds::DISTURBED));
     section.set("max_retries", &mut limits.max_retries, whole(bounds::RETRIES));
 }
 

@@ -369,8 +369,16 @@ pub struct Limits {
     pub send_lag_p99_us: u32,
     /// By which share of its duration a trial may take longer to send all frames.
     pub overrun: f64,
+    /// For which share of a trial somebody else may have the measuring processors, where each measuring thread has one of its own.
+    #[serde(default = "disturbed")]
+    pub disturbed: f64,
     /// How often a trial that does not count is repeated.
     pub max_retries: u32,
+}
+
+/// A busy neighbour shows; the kernel's own housekeeping passes.
+pub(super) const fn disturbed() -> f64 {
+    0.1
 }
 
 /// How frames travel between the stages.

@@ -41,7 +41,12 @@ impl Scenario {
                 rate: Rate::Search(Search::DEFAULT),
                 time_limit_s: 50,
             },
-            limits: Limits { send_lag_p99_us: 5000, overrun: 0.01, max_retries: 2 },
+            limits: Limits {
+                send_lag_p99_us: 5000,
+                overrun: 0.01,
+                disturbed: super::model::disturbed(),
+                max_retries: 2,
+            },
             link: Link { kind: LinkKind::Auto, slots: None, placement: Placement::Auto, kernel: KernelWork::Inline },
         }
     }

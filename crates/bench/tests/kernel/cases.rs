@@ -41,6 +41,7 @@ fn scenario() -> Scenario {
     scenario.measure.time_limit_s = 600;
     scenario.limits.send_lag_p99_us = 4_000_000;
     scenario.limits.overrun = 0.5;
+    scenario.limits.disturbed = 10.0;
     scenario.limits.max_retries = 10;
     scenario
 }
@@ -77,6 +78,7 @@ fn measure_unwarned(scenario: &Scenario) -> Result<RunResult, RunError> {
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        stamp_costs: Vec::new(),
         warnings: Vec::new(),
     };
     let carrier = Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet]);

@@ -8,6 +8,7 @@ mod pump;
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
+use natrig_link::passage::Passages;
 use natrig_link::{BURST_MAX, Link, SendError};
 use natrig_nat::{Direction, DropReason, Forwarder, Nat, Verdict};
 use natrig_wire::{Frame, MacAddr, arp, ethernet};
@@ -135,6 +136,7 @@ pub struct Stage {
     counts: StageCounts,
     verdicts: [Verdict; BURST_MAX],
     back: BackBuffer,
+    passages: Passages,
 }
 
 impl Stage {
@@ -147,6 +149,7 @@ impl Stage {
             counts: StageCounts::default(),
             verdicts: [Verdict::Skip; BURST_MAX],
             back: BackBuffer::default(),
+            passages: Passages::default(),
         }
     }
 
@@ -223,6 +226,16 @@ impl Stage {
     /// What was done so far.
     pub fn counts(&self) -> &StageCounts {
         &self.counts
+    }
+
+    /// Time stamps of frames that were forwarded on their way out, from the inside to the outside.
+    pub fn passages(&self) -> &Passages {
+        &self.passages
+    }
+
+    /// To say which frames are stamped.
+    pub fn passages_mut(&mut self) -> &mut Passages {
+        &mut self.passages
     }
 
     /// What decides.

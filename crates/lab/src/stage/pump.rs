@@ -71,6 +71,10 @@ pub fn pump(
         arrived_ns = clock();
         stage.process(from, frames, arrived_ns, &mut picks);
         processed_ns = clock();
+        if from == Side::Inside {
+            let forwarded = picks.forward.iter().map(|index| frames[usize::from(*index)].bytes());
+            stage.passages.record(forwarded, arrived_ns, processed_ns);
+        }
         if !picks.forward.is_empty() {
             match far.send(frames, &picks.forward) {
                 Ok(taken) => {

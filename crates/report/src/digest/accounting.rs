@@ -1,6 +1,6 @@
 //! Where every frame went, and which trials do not count.
 
-use natrig_bench::result::{Invalid, Place, RunResult, Trial, WrongFrame};
+use natrig_bench::result::{Invalid, Place, Purpose, RunResult, Trial, WrongFrame};
 
 use crate::numbers::{Quantity, count, counted, figure, percent, setting};
 
@@ -81,7 +81,7 @@ impl Accounting {
         self.trials_unaccounted += usize::from(trial.unaccounted != 0);
         for drop in &trial.drops {
             self.dropped += i128::from(drop.frames);
-            self.dropped_by_search_only &= trial.purpose == natrig_bench::result::Purpose::Search;
+            self.dropped_by_search_only &= matches!(trial.purpose, Purpose::Search | Purpose::StampCost);
             match self.drops.iter_mut().find(|(place, reason, _)| *place == drop.place && *reason == drop.reason) {
                 Some((_, _, frames)) => *frames += drop.frames,
                 None => self.drops.push((drop.place, drop.reason.clone(), drop.frames)),
@@ -114,6 +114,10 @@ enum Gate {
     Preload,
     Mistranslated,
     Unaccounted,
+    Leaked,
+    TapClock,
+    TapOrder,
+    Disturbed,
 }
 
 /// A trial that did not pass a gate: by how much, and what would have been allowed, in the gate's own unit.
@@ -125,7 +129,17 @@ struct Miss {
 }
 
 impl Gate {
-    const ALL: [Self; 5] = [Self::SendLag, Self::Overrun, Self::Preload, Self::Mistranslated, Self::Unaccounted];
+    const ALL: [Self; 9] = [
+        Self::SendLag,
+        Self::Overrun,
+        Self::Disturbed,
+        Self::Preload,
+        Self::Mistranslated,
+        Self::Unaccounted,
+        Self::Leaked,
+        Self::TapClock,
+        Self::TapOrder,
+    ];
 }
 
 impl Miss {
@@ -136,6 +150,10 @@ impl Miss {
             Invalid::Preload { missing } => (Gate::Preload, *missing as f64, 0.0),
             Invalid::Mistranslated { frames } => (Gate::Mistranslated, *frames as f64, 0.0),
             Invalid::Unaccounted { frames } => (Gate::Unaccounted, frames.unsigned_abs() as f64, 0.0),
+            Invalid::Leaked { connections, .. } => (Gate::Leaked, *connections as f64, 0.0),
+            Invalid::TapClock { off_ns, .. } => (Gate::TapClock, *off_ns as f64, 0.0),
+            Invalid::TapOrder { frames } => (Gate::TapOrder, *frames as f64, 0.0),
+            Invalid::Disturbed { share, limit } => (Gate::Disturbed, *share, *limit),
         };
         Self { gate, by, allowed }
     }
@@ -153,6 +171,18 @@ impl Miss {
             }
             Gate::Preload => format!("up to {} without a mapping at the start", counted(by as u64, "flow")),
             Gate::Mistranslated => format!("frames came out wrong, up to {} in a trial", count(by as u64)),
+            Gate::Leaked => {
+                format!("a layer knew up to {} more than there are flows", counted(by as u64, "connection"))
+            }
+            Gate::TapClock => {
+                format!("the clock of a layer's taps was off by {} or more", figure(Quantity::Time, by))
+            }
+            Gate::TapOrder => format!("stamps not in the order of the way, of up to {}", counted(by as u64, "frame")),
+            Gate::Disturbed => format!(
+                "others had the measuring processors for up to {} of the time, allowed {}",
+                percent(by),
+                percent(allowed)
+            ),
             Gate::Unaccounted => format!("frames unaccounted for, up to {} in a trial", count(by as u64)),
         }
     }

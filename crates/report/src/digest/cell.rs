@@ -194,6 +194,12 @@ pub(crate) fn cell_names<'a, 'b: 'a>(cells: impl IntoIterator<Item = &'a Cell<'b
 fn is_late(trial: &Trial) -> bool {
     trial.invalid.iter().any(|why| match why {
         Invalid::SendLag { .. } | Invalid::Overrun { .. } => true,
-        Invalid::Mistranslated { .. } | Invalid::Unaccounted { .. } | Invalid::Preload { .. } => false,
+        Invalid::Mistranslated { .. }
+        | Invalid::Unaccounted { .. }
+        | Invalid::Preload { .. }
+        | Invalid::Leaked { .. }
+        | Invalid::TapClock { .. }
+        | Invalid::TapOrder { .. }
+        | Invalid::Disturbed { .. } => false,
     })
 }

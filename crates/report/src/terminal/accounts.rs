@@ -42,7 +42,11 @@ fn write_wrong_frame(page: &mut Page, result: &RunResult) {
     let Some((trial, frame)) = digest::first_wrong_frame(result) else { return };
     page.heading("The first frame that came out wrong", &format!("trial {}, design {}", trial.number, trial.design));
     page.paragraph(&[raw("  ")], span(Style::Bad, digest::fault(trial, frame)));
-    for line in digest::dump(&frame.bytes_hex) {
-        page.line(&[raw("  "), span(Style::Dim, line)]);
+    let frames = frame.sent_hex.as_deref().map(|hex| ("as it was sent:", hex)).into_iter();
+    for (what, hex) in frames.chain([("as it arrived:", frame.bytes_hex.as_str())]) {
+        page.line(&[raw("  "), raw(what)]);
+        for line in digest::dump(hex) {
+            page.line(&[raw("  "), span(Style::Dim, line)]);
+        }
     }
 }

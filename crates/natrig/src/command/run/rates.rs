@@ -102,6 +102,11 @@ impl Observer for Watcher {
 
     fn trial(&mut self, trial: &Trial, done: f64) {
         self.progress.trial(trial, done);
+        let Some(wrong) = &trial.wrong_frame else { return };
+        let capture = self.file.with_file_name(format!("wrong-frame-trial-{}.pcap", trial.number));
+        if let Err(error) = std::fs::write(&capture, wrong.pcap()) {
+            eprintln!("warning: {} could not be written: {error}", capture.display());
+        }
     }
 
     fn result(&mut self, result: &RunResult) {
@@ -227,6 +232,7 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<R
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        stamp_costs: Vec::new(),
         warnings: Vec::new(),
     })
 }

@@ -1,0 +1,132 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Interval;
+use crate::scenario::{Design, FrameSize, Lineup};
+use crate::stats::{self, Better};
+
+/// What a round says of a design. A figure that it could not measure is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RoundFigures {
+    /// Highest rate without loss, or the fixed rate's delivered rate, in frames per second.
+    pub rate_pps: Option<f64>,
+    /// Whether the generator, not the design, was the limit.
+    pub generator_bound: bool,
+    /// Time of the layers' processor per delivered frame.
+    pub ns_per_packet: Option<f64>,
+    /// Of that, deciding and rewriting.
+    pub process_ns_per_packet: Option<f64>,
+    /// Time of all measuring processors per delivered frame.
+    pub cpu_ns_per_packet: Option<f64>,
+    /// Median latency, in nanoseconds.
+    pub latency_ns_p50: Option<f64>,
+    /// 99th percentile.
+    pub latency_ns_p99: Option<f64>,
+    /// 99.9th percentile.
+    pub latency_ns_p999: Option<f64>,
+}
+
+/// A figure that two things are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Highest rate without loss, or delivered rate.
+    RatePps,
+    /// Time of the layers' processor per frame.
+    NsPerPacket,
+    /// Time of all measuring processors per frame.
+    CpuNsPerPacket,
+    /// Median latency.
+    LatencyNsP50,
+    /// 99th percentile.
+    LatencyNsP99,
+    /// 99.9th percentile.
+    LatencyNsP999,
+}
+
+impl Figure {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::RatePps,
+        Self::NsPerPacket,
+        Self::CpuNsPerPacket,
+        Self::LatencyNsP50,
+        Self::LatencyNsP99,
+        Self::LatencyNsP999,
+    ];
+
+    /// As it is called in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RatePps => "rate_pps",
+            Self::NsPerPacket => "ns_per_packet",
+            Self::CpuNsPerPacket => "cpu_ns_per_packet",
+            Self::LatencyNsP50 => "latency_ns_p50",
+            Self::LatencyNsP99 => "latency_ns_p99",
+            Self::LatencyNsP999 => "latency_ns_p999",
+        }
+    }
+
+    /// Which direction is good.
+    pub const fn better(self) -> Better {
+        match self {
+            Self::RatePps => Better::Higher,
+            Self::NsPerPacket
+            | Self::CpuNsPerPacket
+            | Self::LatencyNsP50
+            | Self::LatencyNsP99
+            | Self::LatencyNsP999 => Better::Lower,
+        }
+    }
+
+    /// Its value in a round.
+    pub const fn of(self, round: &RoundFigures) -> Option<f64> {
+        match self {
+            Self::RatePps => round.rate_pps,
+            Self::NsPerPacket => round.ns_per_packet,
+            Self::CpuNsPerPacket => round.cpu_ns_per_packet,
+            Self::LatencyNsP50 => round.latency_ns_p50,
+            Self::LatencyNsP99 => round.latency_ns_p99,
+            Self::LatencyNsP999 => round.latency_ns_p999,
+        }
+    }
+}
+
+/// A figure of two things, judged.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judged {
+    /// The figure.
+    pub figure: Figure,
+    /// Ratios are new / base.
+    pub comparison: stats::Comparison,
+    /// Interval of the ratio by resampling blocks (BCa bootstrap, 95 %): a second opinion. Absent with fewer than two blocks.
+    pub bootstrap: Option<stats::Interval>,
+}
+
+/// What stamping frames at the layers costs: trials with and without, in pairs of random order.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StampCost {
+    /// What stands at the layers.
+    pub engines: Lineup,
+    /// The design: the scenario's last.
+    pub design: Design,
+    /// The frame size, with FCS.
+    pub frame_size: FrameSize,
+    /// Time of all measuring processors per delivered frame without stamps, in nanoseconds.
+    pub without_ns: Interval,
+    /// The same with stamps.
+    pub with_ns: Interval,
+    /// With over without.
+    pub ratio: stats::Comparison,
+}
+
+/// Latencies of both layers together beside what they would be if the two knew nothing of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Independent {
+    /// Latency of `none` that node and gateway have in common, taken off once: its median, in nanoseconds.
+    pub shared_ns: u64,
+    /// Percentiles of the convolution of the latencies of `node` and `gateway`.
+    pub predicted: super::Quantiles,
+    /// Those that were measured of `both`.
+    pub measured: super::Quantiles,
+}
