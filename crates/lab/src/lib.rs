@@ -10,6 +10,7 @@
 
 pub mod doctor;
 pub mod host;
+pub mod interface;
 pub mod kernel_threads;
 pub mod lease;
 pub mod net;

@@ -1,5 +1,7 @@
 //! What can be typed.
 
+pub(crate) mod nat;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Down(Down),
     /// Remove what killed runs and worlds have left, and nothing else
     Clean,
+    /// Translate between two interfaces, for as long as wanted
+    Nat(nat::Nat),
     /// Tell what this machine can do, what is missing, and how to mend it
     Doctor(Doctor),
     /// Show results again

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Exec(exec) => command::world::exec(&exec),
         Command::Down(down) => command::world::down(&down),
         Command::Clean => command::world::clean(),
+        Command::Nat(nat) => command::nat::nat(&nat),
         Command::Doctor(doctor) => command::doctor::doctor(&doctor),
         Command::Report(report) => command::report::report(&report),
         Command::Profiles(profiles) => command::profiles::profiles(&profiles),

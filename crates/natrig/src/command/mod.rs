@@ -1,6 +1,7 @@
 //! What can be done.
 
 pub(crate) mod doctor;
+pub(crate) mod nat;
 pub(crate) mod profiles;
 pub(crate) mod report;
 pub(crate) mod run;

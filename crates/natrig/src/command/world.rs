@@ -16,7 +16,7 @@ use natrig_lab::plan::Plan;
 use natrig_lab::privilege::{self, Mode};
 use natrig_lab::world::{self, EnterWorldError, StateDir, WorldError, WorldMark, WorldRecord};
 
-use super::{need_nft, print, scenario};
+use super::{nat, need_nft, print, scenario};
 use crate::args::{DEFAULT_NAME, Down, Exec, Up};
 use crate::exit::{self, Failure, Outcome};
 use crate::signals::{Ended, with_signals};
@@ -78,7 +78,9 @@ pub(crate) fn clean() -> Outcome {
     for world in &report.worlds {
         remove_log(&state, world);
     }
-    print(&report.to_string())?;
+    let sockets: String =
+        nat::clean(&state).iter().map(|path| format!("removed {}: nobody listens there\n", path.display())).collect();
+    print(&format!("{report}{sockets}"))?;
     Ok(if report.left.is_empty() { exit::OK } else { exit::FAILED })
 }
 
