@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, with a harness of their own")]
 
 mod clients;
+mod nat;
 mod run;
 mod support;
 
@@ -20,7 +21,7 @@ use support::harness::{self, Case};
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    let cases: Vec<Case> = run::CASES.into_iter().chain(clients::CASES).collect();
+    let cases: Vec<Case> = run::CASES.into_iter().chain(clients::CASES).chain(nat::CASES).collect();
     match arguments.next().as_deref() {
         Some("--role") => play(&arguments.collect::<Vec<_>>()),
         Some("--list") => {
@@ -39,6 +40,7 @@ fn play(role: &[String]) -> ExitCode {
     match words[..] {
         ["limits", setting, ref program @ ..] => support::limits::exec_with(setting, program),
         ["room-for-one", natrig, directory] => run::killed::room_for_one(natrig, directory),
+        ["nat", natrig, ref words @ ..] => nat::act(natrig, words),
         ["servers", address] => clients::servers::serve(address),
         ["shrink-path", address, port, mtu] => clients::icmp::shrink_path(address, port, mtu),
         ["watch-pings"] => clients::icmp::watch_pings(),

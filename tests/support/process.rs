@@ -62,6 +62,17 @@ impl Process {
         }
     }
 
+    /// Reads its standard error on, to a line that contains `words`.
+    pub(crate) fn warns(&self, words: &str) -> String {
+        loop {
+            match self.stderr.next(LIMIT) {
+                Some(line) if line.contains(words) => return line,
+                Some(_) => {}
+                None => panic!("{} never warns: {words}", self.what),
+            }
+        }
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
