@@ -1,0 +1,5 @@
+//! Capacity: how many ports and addresses a fleet needs, and what breaks first when it grows.
+#![forbid(unsafe_code)]
+
+pub mod sim;
+pub mod timing;
