@@ -6,6 +6,7 @@ use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::noise::{CoreActivity, CoreReading, core_mhz};
 use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
 use natrig_lab::topology::{Port, Topology, WorldUse};
+use natrig_link::affinity::{self, DmaLatencyGuard};
 use natrig_link::clock;
 use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
@@ -13,7 +14,7 @@ use crate::engine::{EngineError, Engines};
 use crate::result::{Dropped, Environment, KernelActivity, Noise, Place, Role};
 use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
 use crate::run::Carrier;
-use crate::scenario::{Design, Lineup, Scenario};
+use crate::scenario::{Design, Engine, Lineup, Placement, Scenario};
 use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
 
 /// The worlds of a scenario and what all experiments in them use.
@@ -32,6 +33,8 @@ pub struct Bench<'a> {
     pub(crate) cancel: &'a AtomicBool,
     /// Number of the last session.
     sessions: u32,
+    /// While it is there, idle processors do not sleep deeply.
+    _awake: Option<DmaLatencyGuard>,
 }
 
 /// Why a session could not be run.
@@ -74,7 +77,18 @@ impl<'a> Bench<'a> {
         environment.link.notes.extend(refusals.map(|refusal| format!("not the first choice: {refusal}")));
         environment.placement = placed.threads(&scenario.lineups(), scenario.link.kernel);
         let softirq = KernelThreads::softirq(&placed.processors());
-        Ok(Self { scenario, engines, worlds, placed, softirq, cancel, sessions: 0 })
+        let awake = affinity::hold_dma_latency_at_zero();
+        environment.link.notes.push(match awake {
+            Some(_) => "idle processors are kept from deep sleep (/dev/cpu_dma_latency held at 0)".to_owned(),
+            None => "idle processors may sleep deeply: /dev/cpu_dma_latency is not ours to hold at 0".to_owned(),
+        });
+        Ok(Self { scenario, engines, worlds, placed, softirq, cancel, sessions: 0, _awake: awake })
+    }
+
+    /// Has the threads of further sessions run elsewhere. The kernel's threads stay where they are.
+    pub fn place(&mut self, placement: Placement) {
+        self.placed = Placed::new(placement);
+        self.softirq = KernelThreads::softirq(&self.placed.processors());
     }
 
     /// What stands at the layers, one entry for each world.
@@ -166,7 +180,7 @@ impl Subject {
 
     /// The MAC addresses of frames from the pods' end.
     pub fn initiator(&self, bench: &Bench<'_>) -> Endpoint {
-        rig::endpoint(Port::Pods, self.lineup(bench).boxes())
+        rig::endpoint(self.lineup(bench).start(), self.lineup(bench).boxes())
     }
 
     /// The MAC addresses of frames from the servers' end.
@@ -229,6 +243,9 @@ impl Subject {
             trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1,
             give_up_after_ns,
             threads: vec![world.napi.clone(), bench.softirq.clone()],
+            past_kernel: [world.lineup.node, world.lineup.gateway]
+                .iter()
+                .any(|engine| matches!(engine, Engine::Nftables | Engine::Redirect)),
         };
         let kernel_before = world.read_kernel()?;
         let links_before = world.links.stats();

@@ -397,7 +397,7 @@ fn one_frame_in_ten_thousand_late_by_a_millisecond() {
     let sources = sources_expected(Design::Gateway, &scenario.topology);
     let receiver = Receiver::new(flows, sizes, Expectation::AtServer { sources, ttl: TTL - 2 });
     let mut reflector = Reflector::new(receiver, endpoint(far_end, boxes), false);
-    let mut links = Links::in_memory(None, 60);
+    let mut links = Links::in_memory(Lineup::USERSPACE, None, 60);
     let struck = Arc::new(AtomicU64::new(0));
     wrap(&mut links.layers.gateway.as_mut().unwrap().outside, |inner| {
         let (wrong, struck) = (Wrong::Delayed { ns: 1_000_000 }, struck.clone());

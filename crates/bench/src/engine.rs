@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use natrig_lab::plan::{KernelNat, Translate};
 use natrig_lab::stage::Engine;
-use natrig_lab::topology::{Boxes, ForwardedBy, Topology};
+use natrig_lab::topology::{Boxes, ForwardedBy, Port, Topology};
 use natrig_nat::{ConfigError, Forwarder, Nat, Profile, ProfileError};
 
 use crate::scenario::{Design, Engine as ScenarioEngine, KernelAddress, Layer, Lineup, Scenario};
@@ -92,7 +92,7 @@ impl Engines {
         let gateway =
             Site { place: "gateway", inside: topology.gateway.private_address, outside: &topology.gateway.addresses };
         let stage = |site: Site<'_>, engines: &LayerEngines, engine, translates: bool, seed| match engine {
-            ScenarioEngine::Nftables => Ok(None),
+            ScenarioEngine::Nftables | ScenarioEngine::Redirect | ScenarioEngine::Absent => Ok(None),
             ScenarioEngine::Userspace => site.engine(engines.profile.as_ref().filter(|_| translates), seed).map(Some),
         };
         Ok([
@@ -116,10 +116,22 @@ impl Lineup {
     /// Who forwards at the two boxes.
     pub fn boxes(self) -> Boxes {
         let forwarded_by = |engine| match engine {
-            ScenarioEngine::Userspace => ForwardedBy::Stage,
+            // Where there is no box, the generator speaks as a stage would.
+            ScenarioEngine::Userspace | ScenarioEngine::Absent => ForwardedBy::Stage,
+            ScenarioEngine::Redirect => ForwardedBy::Redirect,
             ScenarioEngine::Nftables => ForwardedBy::Kernel,
         };
         Boxes { node: forwarded_by(self.node), gateway: forwarded_by(self.gateway) }
+    }
+
+    /// Where the generator stands.
+    pub fn start(self) -> Port {
+        if self.node == ScenarioEngine::Absent { Port::NodeOutside } else { Port::Pods }
+    }
+
+    /// How many boxes on the way route, and so take from a frame's TTL.
+    pub(crate) fn routers(self) -> u8 {
+        u8::from(self.node.translates()) + u8::from(self.gateway.translates())
     }
 }
 

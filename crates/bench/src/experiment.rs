@@ -47,12 +47,9 @@ const MAPPINGS_FRESH_NS: u64 = 10_000_000_000;
 /// On top of a tenth of a trial's duration: what a short trial may be late by.
 const GIVE_UP_SLACK_NS: u64 = 5_000_000;
 
-/// Two TTLs are spent on the way, one at each layer.
-const TTL_LEFT: u8 = TTL - 2;
-
 /// What a trial offers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Offer {
+pub struct Offer {
     /// What for.
     pub purpose: Purpose,
     /// Frames per second.
@@ -67,7 +64,7 @@ pub(crate) struct Offer {
 
 /// A trial and the histograms that its quantiles come from.
 #[derive(Debug)]
-pub(crate) struct Measured {
+pub struct Measured {
     /// For the result.
     pub trial: Trial,
     /// Latencies at the servers' end.
@@ -75,13 +72,13 @@ pub(crate) struct Measured {
     /// The generator's send lag.
     pub lag_ns: hdrhistogram::Histogram<u64>,
     /// Times between taps; none in a search, where nobody reads them.
-    pub journeys: Option<Journeys>,
+    pub(crate) journeys: Option<Journeys>,
     /// True if it was called off.
     pub cancelled: bool,
 }
 
 /// A design with its tables.
-pub(crate) struct Experiment {
+pub struct Experiment {
     subject: Subject,
     flows: Arc<FlowSet>,
     frame_size: FrameSize,
@@ -95,7 +92,7 @@ impl Experiment {
     ///
     /// # Errors
     /// [`SetupError`].
-    pub(crate) fn new(
+    pub fn new(
         bench: &Bench<'_>,
         subject: Subject,
         flows: &Arc<FlowSet>,
@@ -111,10 +108,10 @@ impl Experiment {
             refused: subject.refused(bench),
         })?;
         let sources = sources_expected(subject.design(), &scenario.topology);
-        let at_server = Expectation::AtServer { sources, ttl: TTL_LEFT };
+        let ttl = TTL - subject.lineup(bench).routers();
+        let at_server = Expectation::AtServer { sources, ttl };
         let answers = scenario.traffic.direction == TrafficDirection::Both;
-        let returns =
-            answers.then(|| Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl: TTL_LEFT }));
+        let returns = answers.then(|| Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl }));
         let receiver = Receiver::new(flows.clone(), sizes, at_server);
         let reflector = Reflector::new(receiver, subject.responder(bench), answers);
         let (schedule, times) = (Schedule::count(0, 1.0), TesterTimes::default());
@@ -126,9 +123,8 @@ impl Experiment {
     ///
     /// # Errors
     /// [`TrialError`]; losing frames is no error but what is measured.
-    pub(crate) fn trial(&mut self, bench: &mut Bench<'_>, offer: Offer) -> Result<Measured, TrialError> {
-        let fresh = |at: u64| clock::now_ns().saturating_sub(at) < MAPPINGS_FRESH_NS;
-        let preload = if self.loaded_at_ns.is_some_and(fresh) { None } else { Some(self.preload(bench)?) };
+    pub fn trial(&mut self, bench: &mut Bench<'_>, offer: Offer) -> Result<Measured, TrialError> {
+        let preload = self.load(bench)?;
         let arrivals = bench.scenario.traffic.schedule;
         let schedule = Schedule::new(arrivals, offer.rate_pps, offer.duration_ns, offer.seed);
         // A generator that cannot keep up must not hold up the search: what it has not sent by then stays unsent.
@@ -165,15 +161,33 @@ impl Experiment {
         })
     }
 
-    /// Every flow once, through empty tables.
-    fn preload(&mut self, bench: &mut Bench<'_>) -> Result<Preload, TrialError> {
+    /// Has every flow make its mapping, unless all have just been used: what [`Self::trial`] does first.
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn load(&mut self, bench: &mut Bench<'_>) -> Result<Option<Preload>, TrialError> {
+        let fresh = |at: u64| clock::now_ns().saturating_sub(at) < MAPPINGS_FRESH_NS;
+        if self.loaded_at_ns.is_some_and(fresh) { Ok(None) } else { self.preload(bench).map(Some) }
+    }
+
+    /// Every flow once through empty tables, one after the other at `rate_pps` or as fast as it goes. Also how long it took until the last
+    /// had left, in nanoseconds.
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn new_flows(&mut self, bench: &mut Bench<'_>, rate_pps: f64) -> Result<(Preload, u64), TrialError> {
         self.subject.empty_tables(bench)?;
         self.traffic.reflector.receiver_mut().forget_bindings();
         self.sample(None);
         let flows = u64::from(self.flows.len());
-        let phase = self.phase(bench, Schedule::count(flows, PRELOAD_PPS), u64::MAX)?;
+        let phase = self.phase(bench, Schedule::count(flows, rate_pps), u64::MAX)?;
         self.loaded_at_ns = Some(clock::now_ns());
-        Ok(Preload { sent: phase.sent, received: phase.there.received })
+        Ok((Preload { sent: phase.sent, received: phase.there.received }, phase.end.sent_after_ns))
+    }
+
+    /// Every flow once, through empty tables.
+    fn preload(&mut self, bench: &mut Bench<'_>) -> Result<Preload, TrialError> {
+        self.new_flows(bench, PRELOAD_PPS).map(|(preload, _)| preload)
     }
 
     #[cfg(test)]

@@ -24,8 +24,8 @@ mod world;
 
 pub use bed::{Account, Bench, Subject, TrialError};
 pub use engine::{EngineError, Engines};
-pub use experiment::{SetupError, sources_expected};
+pub use experiment::{Experiment, Measured, Offer, SetupError, sources_expected};
 pub use rig::{Ends, LinkError, OpenLink, PhaseEnd, Polled, RigError, Talk};
-pub use run::{Carrier, Observer, RunError, environment, run};
+pub use run::{Carrier, Observer, RunError, environment, flow_set, outcome, run};
 pub use serve::{ServeError, Served};
 pub use world::{KernelError, WorldError, plan};

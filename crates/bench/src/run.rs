@@ -99,7 +99,7 @@ pub fn run(
     let started = Instant::now();
     observer.phase("building the world");
     let engines = Engines::new(scenario)?;
-    let flows = Arc::new(FlowSet::new(&flow_spec(scenario))?);
+    let flows = Arc::new(flow_set(scenario)?);
     let frame_len_max = frame_len_max(scenario)?;
     let (environment, warnings) = (&mut result.environment, &mut result.warnings);
     let mut bench = Bench::open(scenario, &engines, carrier, frame_len_max, cancel, environment, warnings)?;
@@ -338,7 +338,8 @@ fn ndr_config(measure: &Measure, search: Search, hint_pps: Option<f64>) -> NdrCo
     }
 }
 
-fn outcome(trial: &Trial) -> Outcome {
+/// What a search is told of a trial.
+pub fn outcome(trial: &Trial) -> Outcome {
     let validity = if trial.is_valid() {
         Validity::Valid
     } else if trial.invalid.iter().any(Invalid::is_of_generator) {
@@ -353,6 +354,14 @@ fn outcome(trial: &Trial) -> Outcome {
         lost: u64::try_from(trial.lost).unwrap_or(0),
         validity,
     }
+}
+
+/// The flows of a scenario.
+///
+/// # Errors
+/// [`FlowError`].
+pub fn flow_set(scenario: &Scenario) -> Result<FlowSet, FlowError> {
+    FlowSet::new(&flow_spec(scenario))
 }
 
 pub(crate) fn flow_spec(scenario: &Scenario) -> FlowSpec {

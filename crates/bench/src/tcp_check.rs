@@ -33,7 +33,7 @@ pub(crate) fn run(bench: &mut Bench<'_>, world: usize, design: Design) -> Result
     let links = &mut bench.worlds[world].links;
     let config = ExchangeConfig {
         client: SocketAddrV4::new(topology.pods.first, scenario.traffic.src_ports.first),
-        client_endpoint: rig::endpoint(Port::Pods, lineup.boxes()),
+        client_endpoint: rig::endpoint(lineup.start(), lineup.boxes()),
         server: SocketAddrV4::new(topology.internet.server_first, scenario.traffic.dst_port),
         server_endpoint: rig::endpoint(Port::Internet, lineup.boxes()),
         mtu: links.frame_len_max() - ethernet::HEADER_LEN,

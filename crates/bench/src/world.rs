@@ -107,7 +107,7 @@ impl Worlds {
             Carrier::Memory => {
                 let world = |lineup| World {
                     lineup,
-                    links: Links::in_memory(slots, frame_len_max),
+                    links: Links::in_memory(lineup, slots, frame_len_max),
                     napi: KernelThreads::default(),
                     lease: None,
                     kernel: Kernel::default(),
@@ -137,6 +137,7 @@ impl Worlds {
 fn boxes(scenario: &Scenario, lineup: Lineup) -> Boxes {
     let work = |by| match (by, scenario.link.kernel) {
         (ForwardedBy::Kernel, KernelWork::Threads) => ForwardedBy::KernelThreads,
+        (ForwardedBy::Redirect, KernelWork::Threads) => ForwardedBy::RedirectThreads,
         (by, KernelWork::Threads | KernelWork::Inline) => by,
     };
     let Boxes { node, gateway } = lineup.boxes();
@@ -167,7 +168,7 @@ fn open_links(
 ) -> Result<(Vec<Links>, Vec<LinkError>), WorldError> {
     let mut refusals = Vec::new();
     for how in kinds {
-        let open = |(lease, lineup): (&Lease, &Lineup)| Links::open(lease, lineup.boxes(), *how, slots, frame_len_max);
+        let open = |(lease, lineup): (&Lease, &Lineup)| Links::open(lease, *lineup, *how, slots, frame_len_max);
         match leases.iter().zip(lineups).map(open).collect::<Result<Vec<Links>, LinkError>>() {
             Ok(links) => return Ok((links, refusals)),
             Err(error) => refusals.push(error),

@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use natrig_bench::result::{Place, Program, Purpose, RunResult, SCHEMA_VERSION, Status, Trial};
-use natrig_bench::scenario::{Design, FrameMix, FrameSize, MlrSearch, Rate, Scenario, Search, TrafficDirection};
+use natrig_bench::scenario::{
+    Design, Engine, FrameMix, FrameSize, MlrSearch, Placement, Rate, Scenario, Search, TrafficDirection,
+};
 use natrig_bench::search::Irregular;
 use natrig_bench::{Carrier, Observer, environment, run};
 use natrig_lab::host::HostFacts;
@@ -128,6 +130,27 @@ fn a_fixed_rate_over_all_designs() {
         }
     }
     assert_eq!(result.costs.len(), 1);
+}
+
+/// One thread sends, moves and receives; also where the generator stands in the node's place.
+#[test]
+fn everything_in_one_thread() {
+    let mut scenario = scenario();
+    scenario.link.placement = Placement::RunToCompletion;
+    scenario.traffic.direction = TrafficDirection::Both;
+    let result = measure(&scenario);
+    check(&result);
+    let [thread] = &result.environment.placement[..] else { panic!("{:?}", result.environment.placement) };
+    assert_eq!(thread.roles, ["generator", "reflector", "node", "gateway"]);
+    scenario.node.engine = Engine::Absent;
+    scenario.designs = vec![Design::None, Design::Gateway];
+    let result = measure(&scenario);
+    check(&result);
+    for trial in &result.trials {
+        assert!(trial.layer_times.iter().all(|time| time.place == Place::Gateway), "{trial:?}");
+        assert!(trial.answers.as_ref().unwrap().received > 0);
+    }
+    assert!(result.tcp_checks.iter().all(|check| check.passed), "{:?}", result.tcp_checks);
 }
 
 #[test]

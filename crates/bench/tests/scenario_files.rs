@@ -84,6 +84,8 @@ fn what_is_set_is_what_comes_out() {
     assert_eq!(scenario.traffic.frame_sizes, [FrameSize::Bytes(64), FrameSize::Mix(FrameMix::Imix)]);
     assert_eq!((scenario.traffic.src_ports.first, scenario.traffic.src_ports.count()), (5000, 1));
     assert_eq!(scenario.link.placement, Placement::Cpus { tester: 3, dut: 3 });
+    let one = parse("[link]\nplacement = \"run-to-completion\"");
+    assert_eq!(one.link.placement, Placement::RunToCompletion);
     assert_eq!(scenario.measure.rate, Rate::FixedPps(250_000));
     assert_eq!(scenario.topology, Scenario::quick().topology);
     let search = parse("measure = { search = { confirm = 3 } }").measure.rate;

@@ -39,7 +39,7 @@ fn address_plans_that_cannot_be() {
 
 #[test]
 fn settings_that_do_not_go_together() {
-    check(include_str!("scenario_mistakes/together.txt"), 18);
+    check(include_str!("scenario_mistakes/together.txt"), 21);
 }
 
 /// Of several mistakes the first in the file is told, whichever is found first.

@@ -2,8 +2,8 @@
 //!
 //! A [`Link`] presents the frames that have arrived where they lie and takes what is to be sent. [`memory`] joins two stages of one
 //! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`], [`tap`] and
-//! [`complete`] wrap any link; [`passage`] stamps a sample of what passes. [`available`] says which kinds can be made here. [`wait`]
-//! sleeps until one of several links has something, [`clock`] and
+//! [`complete`] wrap any link; [`passage`] stamps a sample of what passes. [`redirect`] joins two interfaces without any link.
+//! [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
 //! [`affinity`] are the few other things that a packet loop asks of the system. All unsafe code of the project is in this crate.
 
 pub mod affinity;
@@ -17,6 +17,7 @@ pub mod packet;
 pub mod passage;
 pub mod pnet;
 mod probe;
+pub mod redirect;
 pub mod ring;
 mod stats;
 mod sys;

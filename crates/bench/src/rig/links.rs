@@ -1,9 +1,10 @@
 //! The link ends of a world, of whatever kind they are: six, but for boxes that the kernel forwards at.
 
 use natrig_lab::lease::Lease;
-use natrig_lab::topology::{Boxes, Port};
+use natrig_lab::topology::Port;
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::pnet::PnetLink;
+use natrig_link::redirect::Redirect;
 use natrig_link::ring::{self, RingOptions};
 use natrig_link::xdp::{self, XdpOptions};
 use natrig_link::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, memory};
@@ -12,6 +13,7 @@ use natrig_traffic::Refused;
 
 use super::{BoxLinks, Ends, LayerLinks};
 use crate::result::{Dropped, Place};
+use crate::scenario::{Engine, Lineup};
 
 /// How to open a link to an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct Links {
     pub(crate) tester: Ends,
     /// The layers' four.
     pub(crate) layers: LayerLinks,
+    /// Boxes that nobody forwards at.
+    _redirects: Vec<Redirect>,
     /// Longest frame that all of them carry, in bytes.
     frame_len_max: usize,
 }
@@ -66,21 +70,28 @@ const FRAME_LEN_LEAST: usize = 174;
 const MEMORY_SLOTS: u32 = 16_384;
 
 impl Links {
-    /// Three pairs of rings in memory, each of `slots` slots, for frames of up to `frame_len_max` bytes.
-    pub(crate) fn in_memory(slots: Option<u32>, frame_len_max: usize) -> Self {
+    /// Pairs of rings in memory between what stands in `lineup`, each of `slots` slots, for frames of up to `frame_len_max` bytes.
+    pub(crate) fn in_memory(lineup: Lineup, slots: Option<u32>, frame_len_max: usize) -> Self {
         let slots = slots.unwrap_or(MEMORY_SLOTS);
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
         let pair = || {
             let (near, far) = memory::pair(slots as usize, frame_len_max);
             (Box::new(near) as Box<dyn Link>, Box::new(far) as Box<dyn Link>)
         };
-        let ((pods, node_inside), (node_outside, gateway_inside), (gateway_outside, internet)) =
-            (pair(), pair(), pair());
-        let layers = LayerLinks {
-            node: Some(BoxLinks { inside: node_inside, outside: node_outside }),
-            gateway: Some(BoxLinks { inside: gateway_inside, outside: gateway_outside }),
+        let ((node_outside, gateway_inside), (gateway_outside, internet)) = (pair(), pair());
+        let (pods, node) = if lineup.node == Engine::Absent {
+            (node_outside, None)
+        } else {
+            let (pods, node_inside) = pair();
+            (pods, Some(BoxLinks { inside: node_inside, outside: node_outside }))
         };
-        Self { tester: Ends { pods, internet }, layers, frame_len_max }
+        let gateway = Some(BoxLinks { inside: gateway_inside, outside: gateway_outside });
+        Self {
+            tester: Ends { pods, internet },
+            layers: LayerLinks { node, gateway },
+            _redirects: Vec::new(),
+            frame_len_max,
+        }
     }
 
     /// A link to each veth end of a world where no kernel speaks. The two ends of a box are opened together: where the kind allows,
@@ -90,36 +101,42 @@ impl Links {
     /// [`LinkError`].
     pub(crate) fn open(
         lease: &Lease,
-        boxes: Boxes,
+        lineup: Lineup,
         how: OpenLink,
         slots: Option<u32>,
         frame_len_max: usize,
     ) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
         let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
-            lease
-                .run_in(namespace, || open_links(how, interfaces, slots, frame_len_max))
-                .map_err(|source| LinkError::Enter { namespace, source })?
-                .map_err(|source| LinkError::Open { namespace, interfaces: interfaces.join(" and "), source })
+            within(lease, namespace, interfaces, || open_links(how, interfaces, slots, frame_len_max))
         };
         let single = |port: Port| -> Result<Box<dyn Link>, LinkError> {
             let [link] = exactly(open(port.namespace(), &[port.interface()])?);
             Ok(link)
         };
-        let double = |inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
-            if boxes.is_kernel(inside) {
-                return Ok(None);
+        let mut redirects = Vec::new();
+        let mut double = |engine: Engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
+            let (namespace, interfaces) = (inside.namespace(), [inside.interface(), outside.interface()]);
+            match engine {
+                Engine::Nftables | Engine::Absent => Ok(None),
+                Engine::Redirect => {
+                    let between = || Redirect::between(interfaces[0], interfaces[1]);
+                    redirects.push(within(lease, namespace, &interfaces, between)?);
+                    Ok(None)
+                }
+                Engine::Userspace => {
+                    let [inside, outside] = exactly(open(namespace, &interfaces)?);
+                    Ok(Some(BoxLinks { inside, outside }))
+                }
             }
-            let ends = open(inside.namespace(), &[inside.interface(), outside.interface()])?;
-            let [inside, outside] = exactly(ends);
-            Ok(Some(BoxLinks { inside, outside }))
         };
         // From the inside out: frames sent to an end that is not open yet would be lost.
-        let node = double(Port::NodeInside, Port::NodeOutside)?;
-        let gateway = double(Port::GatewayInside, Port::GatewayOutside)?;
+        let node = double(lineup.node, Port::NodeInside, Port::NodeOutside)?;
+        let gateway = double(lineup.gateway, Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
-            tester: Ends { pods: single(Port::Pods)?, internet: single(Port::Internet)? },
+            tester: Ends { pods: single(lineup.start())?, internet: single(Port::Internet)? },
             layers: LayerLinks { node, gateway },
+            _redirects: redirects,
             frame_len_max,
         })
     }
@@ -214,6 +231,19 @@ pub(crate) fn add_drop(drops: &mut Vec<Dropped>, place: Place, reason: &str, fra
         Some(drop) => drop.frames += frames,
         None => drops.push(Dropped { place, reason: reason.to_owned(), frames }),
     }
+}
+
+/// What `open` opens in a namespace.
+fn within<T: Send>(
+    lease: &Lease,
+    namespace: &'static str,
+    interfaces: &[&str],
+    open: impl FnOnce() -> Result<T, OpenError> + Send,
+) -> Result<T, LinkError> {
+    lease
+        .run_in(namespace, open)
+        .map_err(|source| LinkError::Enter { namespace, source })?
+        .map_err(|source| LinkError::Open { namespace, interfaces: interfaces.join(" and "), source })
 }
 
 /// One link for each of `interfaces`, in the namespace that the calling thread is in.

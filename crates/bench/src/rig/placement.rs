@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use crate::result::PlacedThread;
 use crate::scenario::{Engine, KernelWork, Lineup, Placement};
 
-/// The processors of the two measuring threads; `None`: wherever the scheduler likes.
+/// The processors of the two measuring threads, or twice that of the only one; `None`: wherever the scheduler likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placed {
     /// Generator and reflector.
@@ -17,20 +17,20 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// Settles `wanted` on this machine: the first two processors that the process may use, unless the scenario names them.
+    /// Settles `wanted` on this machine: on the first processors that the process may use, unless the scenario names them.
     pub(crate) fn new(wanted: Placement) -> Self {
+        let allowed = affinity::allowed_cores().unwrap_or_default();
+        let first = allowed.first().copied();
         match wanted {
             Placement::Cpus { tester, dut } => {
                 Self { tester: Some(usize::from(tester)), layers: Some(usize::from(dut)) }
             }
-            Placement::Auto => match affinity::allowed_cores().as_deref() {
-                Ok([tester, layers, ..]) => Self { tester: Some(*tester), layers: Some(*layers) },
-                _ => Self { tester: None, layers: None },
-            },
+            Placement::Auto => Self { tester: first, layers: allowed.get(1).copied().or(first) },
+            Placement::RunToCompletion => Self { tester: first, layers: first },
         }
     }
 
-    /// True if the two threads take turns on one processor.
+    /// True if one thread does everything.
     pub(crate) fn shared(&self) -> bool {
         self.tester == self.layers
     }
@@ -55,7 +55,8 @@ impl Placed {
                 layers.push(name);
             }
             let kernel = |lineup: &&Lineup| {
-                if name == "node" { lineup.node == Engine::Nftables } else { lineup.gateway == Engine::Nftables }
+                let engine = if name == "node" { lineup.node } else { lineup.gateway };
+                matches!(engine, Engine::Nftables | Engine::Redirect)
             };
             for lineup in lineups.iter().filter(kernel) {
                 if work == KernelWork::Threads {
@@ -71,6 +72,10 @@ impl Placed {
         }
         let thread =
             |roles: Vec<&str>, cpu| PlacedThread { roles: roles.into_iter().map(str::to_owned).collect(), cpu };
+        let (tester, layers) = match self.shared() {
+            true => ([tester, layers].concat(), Vec::new()),
+            false => (tester, layers),
+        };
         let threads = [thread(tester, self.tester), thread(layers, self.layers), thread(napi, self.layers)];
         threads.into_iter().filter(|thread| !thread.roles.is_empty()).collect()
     }
@@ -117,6 +122,10 @@ mod tests {
         // What the node sends goes through the gateway in the node's call, what comes back in the reflector's.
         let threads = ["generator, reflector", "node, gateway", "node (kernel), gateway (kernel)"];
         assert_eq!(roles_with(&[Lineup::USERSPACE, kernel], KernelWork::Threads), threads);
+        let one = Placed { tester: Some(1), layers: Some(1) };
+        let threads = one.threads(&[Lineup::USERSPACE], KernelWork::Inline);
+        assert_eq!(threads.len(), 1, "{threads:?}");
+        assert_eq!(threads[0].roles, ["generator", "reflector", "node", "gateway"]);
         let mixed = Lineup { node: Engine::Userspace, gateway: Engine::Nftables };
         assert_eq!(roles(&[mixed]), ["generator, reflector, gateway (kernel)", "node, gateway (kernel)"]);
     }

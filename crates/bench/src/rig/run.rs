@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::noise::thread_waited_ns;
+use natrig_lab::stage::PumpError;
 use natrig_link::clock;
 
 use super::placement::{Placed, pin};
@@ -58,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) give_up_after_ns: u64,
     /// The kernel's threads that may still have frames in hand when nothing arrives any more.
     pub(crate) threads: Vec<KernelThreads>,
+    /// Whether frames pass boxes that nobody here polls.
+    pub(crate) past_kernel: bool,
 }
 
 /// When a session was over.
@@ -72,7 +75,8 @@ pub struct PhaseEnd {
 }
 
 impl Session {
-    /// Runs the session on two threads, or one where there are no stages, and waits for it. `cancel` ends it early.
+    /// Runs the session on two threads, or one where there are no stages or both have the same processor, and waits for it. `cancel` ends
+    /// it early.
     ///
     /// # Errors
     /// [`RigError`].
@@ -84,30 +88,34 @@ impl Session {
         placed: Placed,
         cancel: &AtomicBool,
     ) -> Result<PhaseEnd, RigError> {
-        let Links { tester, layers: layer_links, .. } = links;
-        let stages = layers.stages().count();
+        let Links { tester: ends, layers: layer_links, .. } = links;
+        let alone = placed.shared() || layers.stages().next().is_none();
         let watched = self.threads.iter().any(|threads| !threads.pids().is_empty());
         let shared = Shared {
-            quiet_ns: if watched || stages == 2 { QUIET_NS } else { UNWATCHED_QUIET_NS },
-            polls_wanted: if stages == 0 { 0 } else { QUIET_POLLS },
+            quiet_ns: if watched || !self.past_kernel { QUIET_NS } else { UNWATCHED_QUIET_NS },
+            polls_wanted: if alone { 0 } else { QUIET_POLLS },
             ..Shared::default()
         };
-        let one_processor = stages > 0 && placed.shared();
         std::thread::scope(|scope| {
+            if alone {
+                let run = || {
+                    pin(placed.tester);
+                    let waited_before_ns = thread_waited_ns();
+                    let end = run_tester(self, ends, talk, || layers.poll(layer_links), cancel, &shared);
+                    end.map(|end| PhaseEnd { waited_ns: waited_since(waited_before_ns), ..end })
+                };
+                return scope.spawn(run).join().map_err(|_| RigError::Panicked)?;
+            }
             let layers_thread = scope.spawn(|| {
-                if stages == 0 {
-                    // A thread that spins for nothing would take a processor from the kernel.
-                    return Ok(Some(0));
-                }
                 pin(placed.layers);
                 let waited_before_ns = thread_waited_ns();
-                run_layers(layers, layer_links, &shared, one_processor)?;
+                run_layers(layers, layer_links, &shared)?;
                 Ok::<_, RigError>(waited_since(waited_before_ns))
             });
             let tester_thread = scope.spawn(|| {
                 pin(placed.tester);
                 let waited_before_ns = thread_waited_ns();
-                let end = run_tester(self, tester, talk, one_processor, cancel, &shared);
+                let end = run_tester(self, ends, talk, || Ok(0), cancel, &shared);
                 shared.stop.store(true, Ordering::Release);
                 end.map(|end| PhaseEnd { waited_ns: waited_since(waited_before_ns), ..end })
             });
@@ -140,12 +148,7 @@ struct Shared {
     empty_polls: AtomicU64,
 }
 
-fn run_layers(
-    layers: &mut Layers,
-    links: &mut LayerLinks,
-    shared: &Shared,
-    one_processor: bool,
-) -> Result<(), RigError> {
+fn run_layers(layers: &mut Layers, links: &mut LayerLinks, shared: &Shared) -> Result<(), RigError> {
     let (mut busy_polls, mut empty_polls) = (0, 0);
     let outcome = loop {
         match layers.poll(links) {
@@ -155,9 +158,6 @@ fn run_layers(
                 }
                 empty_polls += 1;
                 shared.empty_polls.store(empty_polls, Ordering::Release);
-                if one_processor {
-                    std::thread::yield_now();
-                }
             }
             Ok(_) => {
                 busy_polls += 1;
@@ -211,11 +211,12 @@ impl Quiet {
     }
 }
 
+/// `between` moves what lies between the two ends, where that is this thread's business; it returns how many frames there were.
 fn run_tester(
     session: Session,
     ends: &mut Ends,
     talk: &mut dyn Talk,
-    one_processor: bool,
+    mut between: impl FnMut() -> Result<usize, PumpError>,
     cancel: &AtomicBool,
     shared: &Shared,
 ) -> Result<PhaseEnd, RigError> {
@@ -237,7 +238,7 @@ fn run_tester(
             sent_after_ns = Some(now_ns.saturating_sub(epoch_ns));
             quiet = Quiet::begin(shared, now_ns);
         }
-        if polled.arrived > 0 {
+        if between()? + polled.arrived > 0 {
             (quiet, over) = (Quiet::begin(shared, now_ns), false);
             continue;
         }
@@ -249,9 +250,6 @@ fn run_tester(
             over = quiet.is_over(shared, &session.threads, now_ns);
         } else if shared.stop.load(Ordering::Acquire) {
             return Ok(PhaseEnd { sent_after_ns: 0, cancelled: true, waited_ns: None });
-        }
-        if one_processor {
-            std::thread::yield_now();
         }
     }
 }

@@ -43,6 +43,7 @@ impl Scenario {
     /// The first violation found.
     pub fn check(&self) -> Result<(), Violation> {
         self.topology.validate().map_err(|error| plan::violation(&self.topology, &error))?;
+        self.check_boxes()?;
         self.check_kernel()?;
         self.check_flows()?;
         self.check_frames()?;
@@ -104,6 +105,41 @@ impl Scenario {
                         addresses.len(),
                     ),
                     format!("lower `flows`, or add to `{setting}` or `topology.internet.server_count`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Engines that cannot translate, where they can stand.
+    fn check_boxes(&self) -> Result<(), Violation> {
+        for (name, _, _, engines) in self.layers() {
+            let Some(engine) = engines.into_iter().find(|engine| !engine.translates()) else { continue };
+            let setting = format!("{name}.engine");
+            if engine == Engine::Absent && name != "node" {
+                return Err(Violation::new(
+                    &[&setting, "engines"],
+                    format!("`{setting}` = absent leaves no box that frames could pass"),
+                    "only the node can be absent: the generator then stands in its place",
+                ));
+            }
+            let translating = self.designs.iter().find(|design| match name {
+                "node" => design.translates_at_node(),
+                _ => design.translates_at_gateway(),
+            });
+            if let Some(design) = translating {
+                let designs = if name == "node" { "\"none\", \"gateway\"" } else { "\"none\", \"node\"" };
+                return Err(Violation::new(
+                    &[&setting, "engines", "designs"],
+                    format!("design `{design}` translates at the {name}, but `{setting}` = {engine} cannot"),
+                    format!("write `designs` with {designs} only"),
+                ));
+            }
+            if engine == Engine::Redirect && self.link.kind == LinkKind::Memory {
+                return Err(Violation::new(
+                    &[&setting, "link.kind", "engines"],
+                    format!("`{setting}` = redirect joins interfaces, but `link.kind` = memory has none"),
+                    "take \"auto\" or \"ring\"",
                 ));
             }
         }

@@ -224,21 +224,36 @@ fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
             }
         });
     } else {
-        section.set("placement", &mut link.placement, |value| word(value).map(|AutoWord| Placement::Auto));
+        section.set("placement", &mut link.placement, |value| word(value).map(PlacementWord::placement));
     }
 }
 
 const ROOM_FOR_TWO: &str = "take a network of /30 or larger";
 
-/// The one word that a placement can be.
+/// The words that a placement can be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct AutoWord;
+enum PlacementWord {
+    Auto,
+    RunToCompletion,
+}
 
-impl Word for AutoWord {
-    const ALL: &'static [Self] = &[Self];
+impl PlacementWord {
+    fn placement(self) -> Placement {
+        match self {
+            Self::Auto => Placement::Auto,
+            Self::RunToCompletion => Placement::RunToCompletion,
+        }
+    }
+}
+
+impl Word for PlacementWord {
+    const ALL: &'static [Self] = &[Self::Auto, Self::RunToCompletion];
 
     fn word(self) -> &'static str {
-        "auto"
+        match self {
+            Self::Auto => "auto",
+            Self::RunToCompletion => "run-to-completion",
+        }
     }
 }
 

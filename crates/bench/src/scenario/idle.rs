@@ -36,8 +36,9 @@ pub(super) fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
             }
         }
     }
-    if !lineups.iter().any(|lineup| lineup.has(Engine::Nftables)) {
-        let message = "`link.kernel` is about the engine nftables, which does not stand anywhere".to_owned();
+    if !lineups.iter().any(|lineup| lineup.has(Engine::Nftables) || lineup.has(Engine::Redirect)) {
+        let message =
+            "`link.kernel` is about the engines nftables and redirect, which do not stand anywhere".to_owned();
         idle("link.kernel", message, "add `engines = [\"nftables\"]`, or remove `kernel`".to_owned());
     }
     faults.into_iter().min_by_key(|fault| fault.at.start).map_or(Ok(()), Err)

@@ -35,12 +35,24 @@ impl Design {
 }
 
 words! {
-    /// What does the translating at a layer.
+    /// What stands at a layer: what does the translating there, or what stands there where nothing can translate.
     Engine {
         /// natrig's own NAT, with a profile that says how it behaves. Without a NAT the layer forwards in userspace, too.
         Userspace = "userspace",
         /// The kernel's NAT, set up with nftables. Without a NAT the layer is forwarded by the kernel, too.
         Nftables = "nftables",
+        /// An XDP program that sends each frame on as it is, without routing: the bound of the hops.
+        Redirect = "redirect",
+        /// Nothing: the generator stands in the place of the node.
+        Absent = "absent",
+    }
+}
+
+impl Engine {
+    /// Whether it can translate.
+    #[must_use]
+    pub const fn translates(self) -> bool {
+        matches!(self, Self::Userspace | Self::Nftables)
     }
 }
 

@@ -194,6 +194,28 @@ pub(crate) fn the_kernel_in_threads_of_its_own() {
     }
 }
 
+/// An XDP program joins the gateway's interfaces, inside the sender's calls and in threads; the generator is its neighbour.
+pub(crate) fn nobody_forwards_at_the_gateway() {
+    enter_or_skip();
+    for work in [KernelWork::Inline, KernelWork::Threads] {
+        let mut scenario = scenario();
+        (scenario.node.engine, scenario.gateway.engine) = (Engine::Absent, Engine::Redirect);
+        scenario.designs = vec![Design::None];
+        scenario.link.kernel = work;
+        scenario.traffic.direction = TrafficDirection::Both;
+        let result = match measure_unwarned(&scenario) {
+            Err(error) if error.to_string().contains("failed to open") => skip(&error.to_string()),
+            Err(error) if error.to_string().contains("NAPI in threads") => skip(&error.to_string()),
+            outcome => outcome.unwrap(),
+        };
+        check(&result);
+        for trial in &result.trials {
+            assert!(trial.received > 0 && trial.layer_times.is_empty(), "{trial:?}");
+            assert_eq!(trial.answers.as_ref().unwrap().received, trial.received);
+        }
+    }
+}
+
 /// Ten ports for thirty flows: for twenty of them the kernel finds none.
 pub(crate) fn what_the_kernel_drops_is_accounted_for() {
     enter_or_skip();

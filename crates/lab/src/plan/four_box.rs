@@ -116,7 +116,10 @@ impl Plan {
                     // Only what needs no segmentation on the way out goes in by NAPI, and so to its threads.
                     self.steps.push(off(&[Offload::Tso]));
                 }
-                self.steps.push(Step::ArpOff { at });
+                self.steps.push(Step::ArpOff { at: port.at() });
+                if world.boxes().has_threads(port) {
+                    self.steps.push(Step::Napi { at });
+                }
             } else if !world.boxes().is_kernel(port) {
                 self.steps.push(off(&Offload::ALL));
             } else if !world.is_kernel(port.peer()) {

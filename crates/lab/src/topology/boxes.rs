@@ -11,8 +11,12 @@ pub enum ForwardedBy {
     /// The kernel of the box's namespace: with addresses, routes and neighbours, under the MAC addresses of the veth ends. It works
     /// inside the calls that send frames to it.
     Kernel,
-    /// The same, but what arrives from the world's ends is taken over by kernel threads, and forwarded on their processor.
+    /// The same, but what arrives from elsewhere than another kernel is taken over by kernel threads, and forwarded on their processor.
     KernelThreads,
+    /// Nobody: a program in the interfaces' drivers sends frames on as they are, inside the calls that send to it.
+    Redirect,
+    /// The same in kernel threads.
+    RedirectThreads,
 }
 
 /// Who forwards at node and gateway, whether they translate or not: so the hops are the same in all designs.
@@ -49,6 +53,7 @@ impl Boxes {
 
     /// Whether kernel threads take over what arrives at `port`.
     pub const fn has_threads(self, port: Port) -> bool {
-        matches!(self.at(port), Some(ForwardedBy::KernelThreads)) && self.at(port.peer()).is_none()
+        matches!(self.at(port), Some(ForwardedBy::KernelThreads | ForwardedBy::RedirectThreads))
+            && !self.is_kernel(port.peer())
     }
 }

@@ -117,6 +117,7 @@ fn path(result: &RunResult) -> String {
 fn translator(layer: &Layer, engine: Engine) -> String {
     match engine {
         Engine::Userspace => layer.profile.clone(),
+        Engine::Redirect | Engine::Absent => engine.to_string(),
         Engine::Nftables => {
             let mut what = engine.to_string();
             if layer.ports != PortChoice::Default {

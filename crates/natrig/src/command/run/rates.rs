@@ -171,7 +171,7 @@ fn within<T: PartialOrd + Display>(option: &str, bounds: RangeInclusive<T>, valu
 /// Which links to use: the fastest that there is a way to, unless the scenario names one.
 fn carrier(scenario: &Scenario, privilege: &Privilege) -> Result<Carrier, Failure> {
     let kind = scenario.link.kind;
-    let kernel = scenario.lineups().iter().any(|lineup| lineup.has(Engine::Nftables));
+    let kernel = scenario.lineups().iter().any(|lineup| lineup.has(Engine::Nftables) || lineup.has(Engine::Redirect));
     let refused = |what: &str, reason: &str, instead| {
         let message = format!(
             "error: links of kind {kind} need {what}, which this environment refuses: {reason}\n\
