@@ -1,15 +1,22 @@
 //! Benchmarks for people: the ordinary path beside the floor, beside itself one packet at a time, and beside a hash map over a slab; new
 //! mappings; what is not ordinary.
+#![deny(unsafe_code)]
 
+#[path = "support/floor.rs"]
+mod floor;
+#[path = "support/hashed.rs"]
+mod hashed;
+#[path = "../src/prefetch.rs"]
+mod prefetch;
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use floor::{Floor, Touch};
+use hashed::Hashed;
 use natrig_nat::{Direction, Nat, Verdict};
 use natrig_wire::Frame;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::floor::Floor;
-use support::hashed::Hashed;
 use support::{BURST, BURSTS, Numbers, Ring, addresses_for, fill, translator};
 
 /// Times `run` on so many bursts; `prepare` fills the ring with frames before, out of the time.
@@ -48,14 +55,14 @@ fn established(c: &mut Criterion, sizes: &[usize]) {
         let mut numbers = Numbers(7);
         let mut nat = translator("rfc4787", size, addresses_for(size));
         fill(&mut nat, &mut ring, 0, size, 1);
-        let mut floor = Floor::new(nat.memory().min(size * 96));
+        let mut floor = Floor::new(size);
         group.bench_function(BenchmarkId::new("floor", size), |b| {
             b.iter_custom(|bursts| {
                 time_bursts(
                     bursts,
                     &mut ring,
                     |ring| ring.write_random(&mut numbers, size),
-                    |frames| floor.run(frames, 1),
+                    |frames| floor.run(frames, 1, Touch::Hint),
                 )
             });
         });

@@ -42,14 +42,14 @@ impl Head {
     #[inline(always)]
     pub(crate) fn read(frame: &[u8]) -> Option<Self> {
         let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
-        // EtherType, version and header length; the fragment word without "don't fragment"; a TTL above one has a bit above the lowest.
-        let is_plain = get(bytes, 12) == u16::from_ne_bytes([8, 0]) && bytes[L3] == 0x45;
-        let middle = word(bytes, L3 + 6);
-        let is_whole = middle & word(&[0x3f, 0xff, 0, 0], 0) == 0;
-        let lives = middle & word(&[0, 0, 0xfe, 0], 0) != 0;
+        // EtherType to identification; fragment word to header checksum.
+        let (first, second) = (long(bytes, L3 - 2), long(bytes, L3 + 6));
+        let is_plain = first & 0xff_ffff == 0x45_0008;
+        // Not a bit but "don't fragment". A TTL above one has a bit above the lowest.
+        let is_whole = second & 0xff3f == 0;
+        let lives = second & 0xfe_0000 != 0;
         let total_len = usize::from(u16_at(bytes, L3 + 2));
-        let ordinary = is_plain && is_whole && lives && total_len + L3 <= frame.len();
-        if !ordinary || !header_sum_is_right(bytes) {
+        if !is_plain || !is_whole || !lives || total_len + L3 > frame.len() || !header_sum_is_right(bytes) {
             return None;
         }
         let head = Self::again(frame)?;
@@ -67,13 +67,19 @@ impl Head {
 }
 
 /// True if the words of a header without options add up to all ones (RFC 1071): their sum is a multiple of 65535, and not zero, because
-/// the version is not. Neither the order of bytes nor the width of the words makes a difference to that (§2).
+/// the version is not. Neither the order of bytes nor the width of the words makes a difference to that (§2); six bytes at a time leave
+/// room for the carries.
 #[inline(always)]
 fn header_sum_is_right(bytes: &[u8; UDP_HEADERS]) -> bool {
-    let long = |at: usize| bytes[at..].first_chunk().map_or(0, |long| u64::from_ne_bytes(*long));
-    let (sum, carry) = long(L3).overflowing_add(long(L3 + 8));
-    let sum = (sum >> 32) + (sum & 0xffff_ffff) + u64::from(word(bytes, L3 + 16)) + u64::from(carry);
-    sum.is_multiple_of(0xffff)
+    let addrs = long(bytes, ADDRS);
+    let before_addrs = (long(bytes, L3 - 2) >> 16) + (long(bytes, L3 + 6) & 0xffff_ffff_ffff);
+    (before_addrs + (addrs >> 32) + (addrs & 0xffff_ffff)).is_multiple_of(0xffff)
+}
+
+/// Eight bytes, the first one lowest.
+#[inline(always)]
+fn long(bytes: &[u8; UDP_HEADERS], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |long| u64::from_le_bytes(*long))
 }
 
 /// Translates an ordinary packet of a session in a steady state: addresses, ports, TTL, both checksums. False, and nothing changed, if the
@@ -111,12 +117,6 @@ pub(crate) fn translate<const OUT: bool>(frame: &mut [u8], session: &Session) ->
     bytes[ADDRS..ADDRS + 8].copy_from_slice(&new_addrs.swapped().to_wire());
     bytes[L4..L4 + 4].copy_from_slice(&new_ports.swapped().to_wire());
     true
-}
-
-/// Four bytes as they lie in memory.
-#[inline(always)]
-fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// A checksum as it lies in memory. One's complement sums do not mind the order of bytes (RFC 1071 §2).

@@ -27,6 +27,12 @@ impl<'a> Frame<'a> {
 
     /// The whole slot, including the room behind the frame.
     #[inline]
+    pub fn buffer(&self) -> &[u8] {
+        self.buf
+    }
+
+    /// The whole slot, to be written.
+    #[inline]
     pub fn buffer_mut(&mut self) -> &mut [u8] {
         self.buf
     }

@@ -1,22 +1,38 @@
 //! The least that any translator has to do.
 
+use crate::prefetch::prefetch;
 use natrig_wire::Frame;
 use std::hint::black_box;
 
 /// What no translator can do without, and nothing else: read the frame's header, fetch one line of a table, note there that the flow lives,
-/// write the header. Batches and table are as large as the translator's.
+/// write the header. No look-up: where the line is, is computed from the header. No checks: every frame is believed. As many entries of one
+/// line as the translator has mappings, batches as large as its batches, the same hint to fetch ahead.
 pub(crate) struct Floor {
-    table: Vec<[u64; 8]>,
+    table: Vec<Entry>,
 }
+
+/// An entry is a cache line, as a session is.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Entry([u64; 8]);
 
 const BATCH: usize = 64;
 
+/// How lines are fetched ahead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// By the hint that the translator uses.
+    Hint,
+    /// By reading them: what there is without that hint.
+    Read,
+}
+
 impl Floor {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self { table: (0..bytes as u64 / 64).map(|n| [n; 8]).collect() }
+    pub(crate) fn new(mappings: usize) -> Self {
+        Self { table: (0..mappings as u64).map(|n| Entry([n; 8])).collect() }
     }
 
-    pub(crate) fn run(&mut self, frames: &mut [Frame<'_>], now: u64) {
+    pub(crate) fn run(&mut self, frames: &mut [Frame<'_>], now: u64, touch: Touch) {
         for batch in frames.chunks_mut(BATCH) {
             let mut places = [0; BATCH];
             for (frame, place) in batch.iter().zip(&mut places) {
@@ -24,14 +40,15 @@ impl Floor {
                 let ports: u32 = frame.bytes()[34..].first_chunk().map_or(0, |key| u32::from_be_bytes(*key));
                 let mixed = (key ^ u64::from(ports) << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 *place = ((u128::from(mixed) * self.table.len() as u128) >> 64) as usize;
+                if touch == Touch::Hint {
+                    prefetch(&self.table[*place]);
+                }
             }
-            let mut kept = 0;
-            for place in places {
-                kept ^= self.table[place][0];
+            if touch == Touch::Read {
+                black_box(places.iter().fold(0, |kept, place| kept ^ self.table[*place].0[0]));
             }
-            black_box(kept);
             for (frame, place) in batch.iter_mut().zip(places) {
-                let entry = &mut self.table[place];
+                let entry = &mut self.table[place].0;
                 entry[7] = now;
                 let bytes = frame.bytes_mut();
                 bytes[22] = entry[1] as u8;

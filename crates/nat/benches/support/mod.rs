@@ -1,9 +1,6 @@
 //! Flows, frames and translators to measure.
 #![expect(dead_code, reason = "each benchmark uses a part of it")]
 
-pub(crate) mod floor;
-pub(crate) mod hashed;
-
 use natrig_nat::{Direction, Nat, Profile, Verdict};
 use natrig_wire::{Frame, checksum};
 use std::net::Ipv4Addr;
@@ -20,7 +17,7 @@ pub(crate) const BURST: usize = 256;
 /// that its lines come from the cache that the cores share.
 pub(crate) const BURSTS: usize = 64;
 /// Ports that one outside address gives to one protocol.
-const PORTS_PER_ADDRESS: usize = 64_512;
+pub(crate) const PORTS_PER_ADDRESS: usize = 64_512;
 
 /// SplitMix64: a cheap stream of numbers that touches no memory.
 pub(crate) struct Numbers(pub(crate) u64);

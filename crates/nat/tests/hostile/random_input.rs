@@ -16,9 +16,13 @@ const FRAMES_NIGHTLY: u64 = 100_000_000;
 const STEPS: usize = 4000;
 
 fn frames() -> u64 {
-    let number = std::env::var("NATRIG_FRAMES").ok().and_then(|number| number.parse().ok());
     let nightly = std::env::var_os("NATRIG_NIGHTLY").is_some();
-    number.unwrap_or(if nightly { FRAMES_NIGHTLY } else { FRAMES })
+    number_from("NATRIG_FRAMES").unwrap_or(if nightly { FRAMES_NIGHTLY } else { FRAMES })
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, which is no number")))
 }
 
 /// A profile with few ports and a small table every other time, and links of any MTU now and then.
@@ -109,7 +113,7 @@ fn fail(name: &str, config: &Config, seed: u64, steps: &[Step], what: &str) -> !
 #[test]
 fn random_frames_do_no_harm() {
     let mut tally = Tally::default();
-    let mut seed = 0;
+    let mut seed = number_from("NATRIG_SEED").unwrap_or(0);
     while tally.frames < frames() {
         for name in Profile::names() {
             round(name, seed, &mut tally);
