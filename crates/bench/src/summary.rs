@@ -6,8 +6,8 @@ use crate::experiment::Measured;
 use crate::hops::Journeys;
 use crate::judged;
 use crate::result::{
-    CostSummary, DesignSummary, Effects, EngineComparison, Figure, Independent, Interval, Latencies, Quantiles,
-    RoundFigures as Round, RunResult, StampCost, Trial,
+    CostSummary, CurvePoint, DesignSummary, Effects, EngineComparison, Figure, Independent, Interval, Latencies,
+    Quantiles, RoundFigures as Round, RunResult, StampCost, Trial,
 };
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 use crate::search::ndr::Bounds;
@@ -259,10 +259,25 @@ impl CellRounds {
                 sent_to_received: Quantiles::of(&all.sent_ns),
                 send_lag: Quantiles::of(&all.lag_ns),
             }),
+            latency_curve: self.histograms.as_ref().map_or_else(Vec::new, |all| curve(&all.intended_ns)),
             hops: self.journeys.summary(self.one_in),
             rounds: self.rounds.clone(),
         }
     }
+}
+
+/// Points of a percentile curve for each factor of ten in what is missing to one.
+const POINTS_PER_DECADE: u32 = 8;
+
+/// A histogram as a curve, up to the last quantile that the number of values supports.
+fn curve(histogram: &Histogram<u64>) -> Vec<CurvePoint> {
+    let rest = |point: u32| 10_f64.powf(-f64::from(point) / f64::from(POINTS_PER_DECADE));
+    let supported = |point: &u32| histogram.len() as f64 * rest(*point) + 1e-6 >= stats::MIN_TAIL_SAMPLES;
+    let at = |point: u32| {
+        let quantile = 1.0 - rest(point);
+        CurvePoint { quantile, ns: histogram.value_at_quantile(quantile) }
+    };
+    (0..8 * POINTS_PER_DECADE).take_while(supported).map(at).collect()
 }
 
 /// Differences within each round in which all four designs have a value.

@@ -133,8 +133,10 @@ pub(crate) struct Report {
 pub(crate) enum Format {
     /// For a terminal
     Terminal,
-    /// For a web page or a pull request
+    /// For a pull request
     Markdown,
+    /// A page for a browser, with charts; needs nothing but itself
+    Html,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use natrig_bench::test::{RecordOf, Test};
 
+use crate::figure::Figure;
 use crate::markdown::escaped;
 use crate::numbers::plain;
 use crate::terminal::page::{Page, Style, raw, span};
@@ -40,6 +41,8 @@ pub enum Block {
     Verbatim(String),
     /// Something that must not be overlooked: a word in capitals, and the rest.
     Alarm(String, String),
+    /// A picture: drawn in HTML, told in text elsewhere.
+    Figure(Figure),
 }
 
 /// Rows under named columns.
@@ -124,6 +127,16 @@ impl Document {
                         page.line(&[raw("    "), raw(line)]);
                     }
                 }
+                Block::Figure(figure) => {
+                    page.blank();
+                    page.line(&[span(Style::Bold, figure.title())]);
+                    for line in figure.text() {
+                        page.line(&[raw("  "), raw(line)]);
+                    }
+                    if !figure.note().is_empty() {
+                        page.paragraph(&[], span(Style::Dim, figure.note()));
+                    }
+                }
                 Block::Alarm(word, rest) => {
                     page.paragraph(&[span(Style::Bad, word.as_str()), raw("  ")], raw(rest.as_str()));
                 }
@@ -152,6 +165,13 @@ impl Document {
                 Block::Verbatim(text) => {
                     let fence = "`".repeat(longest_run(text, '`').max(2) + 1);
                     writeln!(page, "{fence}text\n{}\n{fence}\n", text.trim_end())
+                }
+                Block::Figure(figure) => {
+                    let note =
+                        if figure.note().is_empty() { String::new() } else { format!(" {}", escaped(figure.note())) };
+                    let text = figure.text().join("\n");
+                    let fence = "`".repeat(longest_run(&text, '`').max(2) + 1);
+                    writeln!(page, "**{}**{note}\n\n{fence}text\n{text}\n{fence}\n", escaped(figure.title()))
                 }
                 Block::Alarm(word, rest) => writeln!(page, "> **{}**: {}\n", escaped(word), escaped(rest)),
             };

@@ -5,8 +5,11 @@
 pub mod answer;
 mod digest;
 pub mod document;
+pub mod figure;
+mod html;
 pub mod markdown;
 mod numbers;
+pub mod rates;
 pub mod record;
 pub mod schema;
 pub mod terminal;

@@ -5,6 +5,7 @@ use natrig_bench::test::RecordOf;
 
 use crate::digest;
 use crate::document::{Block, Document, Tell};
+use crate::html;
 use crate::numbers::elapsed;
 use crate::terminal::Options;
 
@@ -27,6 +28,12 @@ pub fn markdown<T: Tell>(record: &RecordOf<T>) -> String {
         head.text(question);
     }
     format!("# {}\n\n{}", crate::markdown::escaped(&title), whole::<T>(record, head).markdown())
+}
+
+/// As a page of HTML that needs nothing but itself.
+pub fn html<T: Tell>(record: &RecordOf<T>) -> String {
+    let (title, question) = T::heading(&record.scenario);
+    html::page(&title, &question, &whole::<T>(record, Document::default()))
 }
 
 fn whole<T: Tell>(record: &RecordOf<T>, mut document: Document) -> Document {

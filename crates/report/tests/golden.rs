@@ -8,7 +8,7 @@ use fixtures::{Recipe, make_late, make_wrong};
 use natrig_bench::result::{Effects, EngineComparison, Interval, Purpose, RunResult, Status, Trial};
 use natrig_bench::scenario::{Design, Engine, FrameMix, FrameSize, Lineup, Rate, Word};
 use natrig_report::terminal::Options;
-use natrig_report::{answer, markdown, terminal};
+use natrig_report::{answer, markdown, rates, terminal};
 
 fn complete() -> RunResult {
     Recipe::default().make()
@@ -370,4 +370,18 @@ fn without_colours(text: &str) -> String {
         plain.push_str(rest);
     }
     plain
+}
+
+/// Charts and tables of any result, whole or not, are a page that needs nothing from elsewhere.
+#[test]
+fn html_pages_need_nothing_but_themselves() {
+    let results = [complete(), interrupted(), generator_bound(), one_round(), mistranslated()];
+    for result in results {
+        let page = rates::html(&result);
+        for word in ["<script", "src=", "href=", "url(", "@import", "http:", "https:", "NaN"] {
+            assert!(!page.contains(word), "{word} in the page of {}", result.scenario.title);
+        }
+        assert!(page.contains("Highest rate") && page.contains("<svg"), "no chart");
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    }
 }

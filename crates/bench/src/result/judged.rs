@@ -26,6 +26,15 @@ pub struct RoundFigures {
     pub latency_ns_p999: Option<f64>,
 }
 
+/// A point of a percentile curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CurvePoint {
+    /// Share of the frames, 0 to 1.
+    pub quantile: f64,
+    /// That took at most so long, in nanoseconds.
+    pub ns: u64,
+}
+
 /// A figure that two things are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

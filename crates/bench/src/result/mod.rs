@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
-pub use judged::{Figure, Independent, Judged, RoundFigures, StampCost};
+pub use judged::{CurvePoint, Figure, Independent, Judged, RoundFigures, StampCost};
 pub use numbers::{Interval, Quantiles};
 pub use search::{GoalFound, SearchResult};
 pub(crate) use trial::to_hex;
@@ -208,6 +208,9 @@ pub struct DesignSummary {
     pub latency_ns_p999: Option<Interval>,
     /// All latency trials of the design together.
     pub latency: Option<Latencies>,
+    /// Latency from the intended send time in all of them, as a curve: as far out as the number of frames allows.
+    #[serde(default)]
+    pub latency_curve: Vec<CurvePoint>,
     /// Time between the taps in all latency trials together.
     #[serde(default)]
     pub hops: Option<Hops>,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use natrig_bench::result::{RunResult, SCHEMA_VERSION};
-use natrig_report::{markdown, terminal};
+use natrig_report::{markdown, rates, terminal};
 
 use super::run::TESTS;
 use super::{print, terminal_options};
@@ -37,6 +37,7 @@ fn page(path: &Path, format: Format) -> Result<String, Failure> {
         return Ok(match format {
             Format::Terminal => terminal::render(&result, terminal_options()),
             Format::Markdown => markdown::render(&result),
+            Format::Html => rates::html(&result),
         });
     };
     let known = TESTS.iter().find(|test| test.name == name);

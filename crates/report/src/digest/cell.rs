@@ -3,7 +3,7 @@
 use natrig_bench::result::{DesignSummary, Invalid, Purpose, RunResult, Trial};
 use natrig_bench::scenario::{Design, Rate};
 
-use super::setting::design_name;
+use super::setting::{design_name, frames};
 use crate::numbers::{Quantity, counted, figure, list};
 
 /// A design at a frame size, and the trials it was measured in.
@@ -177,6 +177,14 @@ pub(crate) fn distinct(designs: impl IntoIterator<Item = Design>) -> Vec<Design>
 /// Designs as a list, each once: `none, node and both`.
 pub(crate) fn names(designs: impl IntoIterator<Item = Design>) -> String {
     list(&distinct(designs).iter().map(Design::to_string).collect::<Vec<String>>())
+}
+
+/// A cell's name with its frame size, where there are several.
+pub(crate) fn full_name(result: &RunResult, cell: &Cell<'_>) -> String {
+    match &result.scenario.traffic.frame_sizes[..] {
+        [] | [_] => cell.name.clone(),
+        [_, _, ..] => format!("{}, {}", cell.name, frames(cell.summary.frame_size)),
+    }
 }
 
 /// Cells as a list, each once, in the order of the result.

@@ -9,7 +9,7 @@ mod progress;
 mod setting;
 
 pub(crate) use accounting::{Accounting, fault, first_wrong_frame, invalid_trials};
-pub(crate) use cell::{Cell, Loss, cell_names, cells, distinct, names};
+pub(crate) use cell::{Cell, Loss, cell_names, cells, distinct, full_name, names};
 pub(crate) use costs::{Costs, Effect, Metric, Verdict, costs};
 pub(crate) use dump::dump;
 pub(crate) use progress::{Rounds, alarms, intervals};

@@ -4,6 +4,7 @@ pub(crate) mod bounds;
 mod costs;
 mod designs;
 mod engines;
+pub(crate) mod hops;
 
 pub(crate) use costs::{CostCell, CostTable, Mark};
 pub(crate) use designs::{DesignRow, DesignTable};

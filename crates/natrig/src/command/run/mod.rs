@@ -90,6 +90,16 @@ fn default_out(scenario: Option<&Path>) -> PathBuf {
     Path::new("natrig-results").join(format!("{time}-{name}"))
 }
 
+/// Writes the report beside the result; where that fails the result is still there, and `natrig report` makes it again.
+fn write_pages(out: &Path, markdown: &str, html: &str) {
+    for (name, text) in [("summary.md", markdown), ("report.html", html)] {
+        let path = out.join(name);
+        if let Err(error) = std::fs::write(&path, text) {
+            eprintln!("warning: {} could not be written: {error}", path.display());
+        }
+    }
+}
+
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let hint = "help: choose another directory with --out";
     Failure::failed(exit::USAGE, format_args!("failed to write {}: {error}\n{hint}", path.display()))

@@ -13,9 +13,9 @@ use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, 
 use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Ability, Mode, Privilege};
 use natrig_nat::Profile;
-use natrig_report::{markdown, terminal};
+use natrig_report::{markdown, rates, terminal};
 
-use super::{now, out_dir, program, unwritable};
+use super::{now, out_dir, program, unwritable, write_pages};
 use crate::args::Run;
 use crate::command::{need_nft, print, terminal_options};
 use crate::exit::{self, Code, Failure, Outcome};
@@ -115,10 +115,7 @@ impl Observer for Watcher {
 }
 
 fn show(result: &RunResult, out: &Path, json: bool) -> Result<(), Failure> {
-    let summary = out.join("summary.md");
-    if let Err(error) = std::fs::write(&summary, markdown::render(result)) {
-        eprintln!("warning: {} could not be written: {error}", summary.display());
-    }
+    write_pages(out, &markdown::render(result), &rates::html(result));
     if json {
         let text = serde_json::to_string_pretty(result)
             .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to write JSON: {error}")))?;

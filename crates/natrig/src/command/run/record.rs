@@ -16,7 +16,7 @@ use natrig_report::document::Tell;
 use natrig_report::record;
 use natrig_report::terminal;
 
-use super::{now, out_dir, program, unwritable};
+use super::{now, out_dir, program, unwritable, write_pages};
 use crate::args::{Format, Run};
 use crate::command::{print, terminal_options};
 use crate::exit::{self, Code, Failure, Outcome};
@@ -32,6 +32,7 @@ pub(crate) fn show<T: Tell>(json: &str, format: Format, options: terminal::Optio
     Ok(match format {
         Format::Terminal => record::terminal::<T>(&record, options),
         Format::Markdown => record::markdown::<T>(&record),
+        Format::Html => record::html::<T>(&record),
     })
 }
 
@@ -134,10 +135,7 @@ impl<T: Test> Watcher<T> for Keeper {
 }
 
 fn tell<T: Tell>(result: &RecordOf<T>, out: &Path, json: bool) -> Result<(), Failure> {
-    let summary = out.join("summary.md");
-    if let Err(error) = std::fs::write(&summary, record::markdown::<T>(result)) {
-        eprintln!("warning: {} could not be written: {error}", summary.display());
-    }
+    write_pages(out, &record::markdown::<T>(result), &record::html::<T>(result));
     if json {
         let text = serde_json::to_string_pretty(result)
             .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to write JSON: {error}")))?;
