@@ -7,7 +7,7 @@ use crate::support::eventually;
 
 /// The role.
 pub(crate) fn life(natrig: &str) {
-    let site = Site::build(natrig, WIDE, &[]);
+    let site = Site::build(natrig, WIDE);
     let servers = site.role("server", &["servers", SERVER]);
     servers.says("ready");
     let state = std::env::var("NATRIG_STATE_DIR").unwrap();

@@ -14,9 +14,10 @@ use crate::support::harness::{Case, Outcome, case, in_namespaces};
 use crate::support::limits;
 use crate::support::place::Place;
 
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
     in_namespaces("nat::programs_over_af_packet", Each, |place| play(place, &["through", "packet"])),
     in_namespaces("nat::programs_over_the_fastest_link", Anybody, |place| play(place, &["through", "auto"])),
+    in_namespaces("nat::programs_over_live_frames", Anybody, |place| play(place, &["through", "ring"])),
     in_namespaces("nat::programs_over_af_xdp", Anybody, |place| play(place, &["through", "xdp"])),
     in_namespaces("nat::programs_over_pnet", Anybody, |place| play(place, &["through", "pnet"])),
     in_namespaces("nat::path_mtu_both_ways", Each, |place| play(place, &["path-mtu"])),

@@ -12,7 +12,7 @@ const PORT: u16 = 9003;
 
 /// The role.
 pub(crate) fn path_mtu(natrig: &str) {
-    let mut site = Site::build(natrig, WIDE, &[]);
+    let mut site = Site::build(natrig, WIDE);
     // The client's datagrams are too long for the last link: the far router says so, to the pool's address.
     site = site.rebuild([1500, 1500, 1500, 1280]);
     {

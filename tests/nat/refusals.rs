@@ -39,7 +39,7 @@ pub(crate) fn command_line(place: &Place<'_>) -> Outcome {
 
 /// The role: a kernel that would interfere.
 pub(crate) fn in_the_way(natrig: &str) {
-    let site = Site::build(natrig, WIDE, &[]);
+    let site = Site::build(natrig, WIDE);
     let with = |more: &[&str]| site.run(&[&ARGUMENTS[..], more].concat());
     // The kernel in the middle forwards, and with the interfaces' own MAC addresses it would see the same packets as we.
     let ended = with(&["--mac", "interface", "--link", "packet"]);

@@ -15,7 +15,7 @@ const PROFILE: &str = "./mine.toml";
 
 /// The role.
 pub(crate) fn reload(natrig: &str) {
-    let site = Site::build(natrig, WIDE, &[]);
+    let site = Site::build(natrig, WIDE);
     let profile = site.run(&["profiles", "rfc4787"]).stdout;
     fs::write(PROFILE, &profile).unwrap();
     configure(&[POOL]);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use natrig_lab::lease::Lease;
-use natrig_lab::plan::{At, Offload, Plan, Step, VethEnd};
+use natrig_lab::plan::{At, Plan, Step, VethEnd};
 use natrig_lab::privilege;
 use natrig_wire::MacAddr;
 
@@ -42,21 +42,25 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Ends the role where there are no namespaces. `offloads` are those of the routers' ends of the NAT's links; all others are as the
-    /// kernel makes them.
-    pub(crate) fn build(natrig: &str, mtus: Mtus, offloads_off: &[Offload]) -> Self {
+    /// Ends the role where there are no namespaces. All interfaces are as the kernel makes them.
+    pub(crate) fn build(natrig: &str, mtus: Mtus) -> Self {
+        Self::with_neighbours(natrig, mtus, |_| Vec::new())
+    }
+
+    /// The same, with more done to the two interfaces that the NAT's links end at.
+    pub(crate) fn with_neighbours(natrig: &str, mtus: Mtus, more: fn(At) -> Vec<Step>) -> Self {
         let privilege = privilege::enter();
         if let Some(why) = privilege.why_memory() {
             limits::give_up(&why);
         }
-        Self { lease: plan(mtus, offloads_off).build().unwrap(), natrig: natrig.into() }
+        Self { lease: plan(mtus, more).build().unwrap(), natrig: natrig.into() }
     }
 
     /// The same names with other links. The role is root already.
     pub(crate) fn rebuild(self, mtus: Mtus) -> Self {
         let Self { lease, natrig } = self;
         drop(lease);
-        Self { lease: plan(mtus, &[]).build().unwrap(), natrig }
+        Self { lease: plan(mtus, |_| Vec::new()).build().unwrap(), natrig }
     }
 
     /// Starts `natrig` in the middle.
@@ -105,7 +109,7 @@ pub(crate) const ARGUMENTS: [&str; 13] = [
     "site",
 ];
 
-fn plan(mtus: Mtus, offloads_off: &[Offload]) -> Plan {
+fn plan(mtus: Mtus, more: fn(At) -> Vec<Step>) -> Plan {
     let mut plan = Plan::default();
     let mut steps = Vec::new();
     for name in NAMESPACES {
@@ -137,10 +141,8 @@ fn plan(mtus: Mtus, offloads_off: &[Offload]) -> Plan {
             steps.push(Step::Up { at });
         }
     }
-    if !offloads_off.is_empty() {
-        for at in [At::new("near", "up"), At::new("far", "down")] {
-            steps.push(Step::OffloadsOff { at, offloads: offloads_off.to_vec() });
-        }
+    for at in [At::new("near", "up"), At::new("far", "down")] {
+        steps.extend(more(at));
     }
     let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
     for (namespace, interface, first, count) in [

@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use natrig_lab::plan::Offload;
+use natrig_lab::plan::{Offload, Step};
+use natrig_link::{LinkKind, available};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::site::{CLIENT, FAR, NAT_INSIDE, NEAR, POOL, SERVER, Site, WIDE};
+use super::site::{CLIENT, FAR, NAT_INSIDE, NAT_OUTSIDE, NEAR, POOL, SERVER, Site, WIDE};
 use crate::support::process::Process;
 use crate::support::{LIMIT, limits};
 
@@ -17,11 +18,19 @@ const CROWD: usize = 300;
 
 /// The role.
 pub(crate) fn through(natrig: &str, link: &str) {
-    // One frame a system call, and none longer than its buffer: who wants that has to switch offloads off.
-    let off: &[Offload] = if link == "pnet" { &[Offload::TxChecksum, Offload::Tso, Offload::Gso] } else { &[] };
-    let site = Site::build(natrig, WIDE, off);
-    if link == "xdp" && natrig_link::available(natrig_link::LinkKind::Xdp).is_err() {
-        limits::give_up("no AF_XDP here");
+    let site = match link {
+        // One frame a system call, and none longer than its buffer: who wants that has to switch offloads off.
+        "pnet" => Site::with_neighbours(natrig, WIDE, |at| {
+            vec![Step::OffloadsOff { at, offloads: vec![Offload::TxChecksum, Offload::Tso, Offload::Gso] }]
+        }),
+        // So that live frames are taken, and not only sent by other means.
+        "ring" => Site::with_neighbours(natrig, WIDE, |at| vec![Step::Napi { at }]),
+        _ => Site::build(natrig, WIDE),
+    };
+    for (kind, name) in [(LinkKind::Xdp, "xdp"), (LinkKind::Ring, "ring")] {
+        if link == name && available(kind).is_err() {
+            limits::give_up(&format!("no {name} links here"));
+        }
     }
     let nat = site.nat(&["--link", link]);
     let servers = site.role("server", &["servers", SERVER]);
@@ -38,7 +47,9 @@ pub(crate) fn through(natrig: &str, link: &str) {
     assert_eq!(run(&["trace", CLIENT, SERVER]), format!("1 {NEAR}\n2 {NAT_INSIDE}\n3 {FAR}\n"));
     // Its own addresses are there, on both sides.
     assert_eq!(run(&["ping", CLIENT, NAT_INSIDE]).lines().count(), 3);
-    assert_eq!(site.role("server", &["ping", SERVER, POOL]).succeed().lines().count(), 3);
+    for address in [POOL, NAT_OUTSIDE] {
+        assert_eq!(site.role("server", &["ping", SERVER, address]).succeed().lines().count(), 3);
+    }
     for way in ["Up", "Down"] {
         print!("  over {link}: {}", run(&["transfer", CLIENT, SERVER, way, "64"]));
     }
@@ -98,6 +109,18 @@ fn each_datagram_once(site: &Site) {
     }
     server.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     assert!(server.recv_from(&mut [0; 8]).is_err(), "one came twice");
+    // In three fragments, there and back.
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+    }
+    let long: Vec<u8> = (0..4000u32).map(|at| (at / 3) as u8).collect();
+    let mut datagram = [0; 5000];
+    client.send_to(&long, (SERVER.parse::<Ipv4Addr>().unwrap(), 7777)).unwrap();
+    let (len, from) = server.recv_from(&mut datagram).unwrap();
+    assert!(datagram[..len] == long, "{len} bytes");
+    server.send_to(&long, from).unwrap();
+    let (len, _) = client.recv_from(&mut datagram).unwrap();
+    assert!(datagram[..len] == long, "{len} bytes");
 }
 
 /// What it says about itself is what has happened.

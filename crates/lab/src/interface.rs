@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use natrig_wire::MacAddr;
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sched::{CloneFlags, setns};
 use thiserror::Error;
 
@@ -22,6 +22,10 @@ pub struct Interface {
     pub mac: MacAddr,
     /// Longest IP packet, bytes.
     pub mtu: u32,
+    /// Whether it was up when it was looked at.
+    pub is_up: bool,
+    /// Whether the kernel speaks there too: it has an address there that others may know, IPv4 or IPv6.
+    pub kernel_speaks: bool,
 }
 
 /// Why nothing is known about an interface.
@@ -54,14 +58,20 @@ impl Interface {
     pub fn find(name: &str) -> Result<Self, InterfaceError> {
         let index = if_nametoindex(name).map_err(|_| InterfaceError::Missing(name.to_owned()))?;
         let refused = |source| InterfaceError::Refused { name: name.to_owned(), source };
-        let link = getifaddrs()
-            .map_err(|errno| refused(errno.into()))?
-            .filter(|one| one.interface_name == name)
-            .find_map(|one| one.address?.as_link_addr().copied());
+        let all = getifaddrs().map_err(|errno| refused(errno.into()))?;
+        let of_it: Vec<_> = all.filter(|one| one.interface_name == name).collect();
+        let link = of_it.iter().find_map(|one| one.address?.as_link_addr().copied());
         let mac = link.filter(|link| link.hatype() == ETHERNET).and_then(|link| link.addr());
         let mac = mac.ok_or_else(|| InterfaceError::NotEthernet(name.to_owned()))?;
         let mtu = natrig_link::mtu(name).map_err(|error| refused(io::Error::other(error)))?;
-        Ok(Self { name: name.to_owned(), index, mac: MacAddr(mac), mtu })
+        let is_up = of_it.iter().any(|one| one.flags.contains(InterfaceFlags::IFF_UP));
+        let kernel_speaks = of_it.iter().any(|one| {
+            one.address.is_some_and(|address| {
+                address.as_sockaddr_in().is_some()
+                    || address.as_sockaddr_in6().is_some_and(|address| !address.ip().is_unicast_link_local())
+            })
+        });
+        Ok(Self { name: name.to_owned(), index, mac: MacAddr(mac), mtu, is_up, kernel_speaks })
     }
 
     /// Whether it is still there: this very interface, up or down.
@@ -122,7 +132,14 @@ mod tests {
     #[test]
     fn the_second_mac_is_another_of_a_host_and_administered_locally() {
         for mac in [[0x00, 0x16, 0x3e, 1, 2, 3], [0x02, 0x6e, 0x61, 0, 0, 1], [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]] {
-            let interface = Interface { name: String::new(), index: 1, mac: MacAddr(mac), mtu: 1500 };
+            let interface = Interface {
+                name: String::new(),
+                index: 1,
+                mac: MacAddr(mac),
+                mtu: 1500,
+                is_up: true,
+                kernel_speaks: false,
+            };
             let second = interface.second_mac();
             assert!(!second.is_group() && second.0[0] & 2 != 0 && second != interface.mac, "{second}");
             assert_eq!(second.0[3..], mac[3..]);

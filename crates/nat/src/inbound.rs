@@ -56,7 +56,10 @@ impl Nat {
     /// Past the outside addresses: not the translator's business, but perhaps the router's.
     fn inbound_direct(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
         if self.is_router(packet.dst) {
-            return Err(DropReason::ForHost);
+            let pings = packet.protocol == ICMP
+                && Ipv4Addr::from_bits(packet.dst) == self.config.outside_router
+                && self.check_icmp(frame.bytes(), packet)? == icmpv4::kind::ECHO;
+            return if pings { self.answer_echo(frame, packet) } else { Err(DropReason::ForHost) };
         }
         let rules = &self.config.behaviour.policy;
         let routed = rules.direct_inbound == DirectInbound::Route

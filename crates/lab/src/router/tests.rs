@@ -325,6 +325,20 @@ fn neighbours_of_one_side_reach_each_other_without_us() {
     assert_eq!(bench.left(Side::Inside).len() + bench.left(Side::Outside).len(), 0);
 }
 
+/// Two inside hosts meet by way of an outside address: the packet goes back to the inside, to the other's MAC address.
+#[test]
+fn a_hairpin_goes_to_the_other_inside_host() {
+    let mut bench = Bench::settled();
+    bench.give(Side::Inside, &query(4000));
+    let (outside, _) = ends(&bench.left(Side::Outside)[0]);
+    let other = Ipv4Addr::new(10, 0, 1, 51);
+    bench.give(Side::Inside, &udp_frame((other, 77), outside, INSIDE_MAC, 64));
+    let [frame] = &bench.left(Side::Inside)[..] else { panic!("one frame") };
+    let (from, to) = ends(frame);
+    assert_eq!((macs(frame), from.0, to), ((INSIDE_MAC, POD_MAC), POOL, (POD, 4000)));
+    assert_eq!((bench.left(Side::Outside).len(), bench.router.counts().returned), (0, 1));
+}
+
 #[test]
 fn frames_for_others_are_not_touched() {
     let mut bench = Bench::settled();

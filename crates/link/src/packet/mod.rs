@@ -188,7 +188,7 @@ impl Link for PacketLink {
         self.stats.rx_bytes += received.bytes;
         self.stats.rx_truncated += received.truncated;
         if let Some(oversize) = oversize {
-            if received.copied && !oversize.fetch(self.fd.as_fd()) {
+            if received.copied && !oversize.fetch(self.fd.as_fd(), received.copied_tagged) {
                 self.stats.rx_truncated += 1;
             }
             if received.frames == 0 && oversize.is_pending() {

@@ -98,8 +98,8 @@ impl Oversize {
         self.begin(META_LEN + len)
     }
 
-    /// Takes the copy that belongs to the slot just seen; false if it cannot be cut.
-    pub(super) fn fetch(&mut self, fd: BorrowedFd<'_>) -> bool {
+    /// Takes the copy that belongs to the slot just seen; false if it cannot be cut, or is of no use.
+    pub(super) fn fetch(&mut self, fd: BorrowedFd<'_>, useless: bool) -> bool {
         // SAFETY: the pointer and length describe `bytes`, which the kernel fills; with MSG_TRUNC it answers how long the whole is.
         let read = unsafe {
             libc::recv(
@@ -109,7 +109,8 @@ impl Oversize {
                 libc::MSG_DONTWAIT | libc::MSG_TRUNC,
             )
         };
-        usize::try_from(read).is_ok_and(|read| read <= self.bytes.len() && self.begin(read))
+        let whole = usize::try_from(read).ok().filter(|read| *read <= self.bytes.len() && !useless);
+        whole.is_some_and(|len| self.begin(len))
     }
 
     fn begin(&mut self, len: usize) -> bool {

@@ -51,6 +51,8 @@ pub(super) struct Received {
     pub(super) truncated: u64,
     /// The burst ended at a frame whose copy is the next one on the socket.
     pub(super) copied: bool,
+    /// And that frame belongs to a virtual LAN, of which the copy does not tell.
+    pub(super) copied_tagged: bool,
 }
 
 impl Ring {
@@ -104,9 +106,11 @@ impl Ring {
             // written the header. `taken <= slots`, so that no slot is looked at twice.
             let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
             let (len, offset) = (header.tp_snaplen as usize, usize::from(header.tp_mac));
+            let tag = vlan_tag(header, status);
             if header.tp_snaplen < header.tp_len || offset + len > self.slot_bytes {
                 if oversize.is_some() && status & libc::TP_STATUS_COPY != 0 {
                     received.copied = true;
+                    received.copied_tagged = tag.is_some();
                     break;
                 }
                 received.truncated += 1;
@@ -117,14 +121,19 @@ impl Ring {
                 let whole =
                     unsafe { NonNull::slice_from_raw_parts(slot.add(offset - META_LEN), META_LEN + len).as_ref() };
                 let (meta, frame) = whole.split_at(META_LEN);
-                if is_merged(meta) {
+                if is_merged(meta) && tag.is_none() {
                     received.truncated += u64::from(!oversize.take(meta, frame));
                     break;
                 }
             }
-            // SAFETY: as above; `offset <= slot_bytes`, and the header, in front of `offset`, is not used any more.
-            let buf = unsafe { NonNull::slice_from_raw_parts(slot.add(offset), self.slot_bytes - offset).as_mut() };
-            burst.push(finish(Frame::new(buf, len), status, complete_checksums, &mut received));
+            let start = if tag.is_some() { offset - TAG_LEN } else { offset };
+            // SAFETY: as above; `offset <= slot_bytes`, and the header, in front of `start`, is not used any more: a tag has room between
+            // the header with its address and the frame (see FRAME_OFFSET).
+            let buf = unsafe { NonNull::slice_from_raw_parts(slot.add(start), self.slot_bytes - start).as_mut() };
+            if let Some(tag) = tag {
+                put_back(tag, buf);
+            }
+            burst.push(finish(Frame::new(buf, offset - start + len), status, complete_checksums, &mut received));
         }
         if !burst.is_empty() {
             on_burst(&mut burst);
@@ -152,6 +161,36 @@ impl Ring {
         // SAFETY: `index < slots` as numbers are below `2 * slots`, and the mapping is `slots * slot_bytes` long.
         unsafe { self.mapping.start().add(index * self.slot_bytes) }
     }
+}
+
+/// Bytes of an IEEE 802.1Q tag: its EtherType, and priority and number of the virtual LAN.
+const TAG_LEN: usize = 4;
+const ETHERTYPE_8021Q: u16 = 0x8100;
+/// linux/if_packet.h
+const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
+const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
+
+const _: () = assert!(FRAME_OFFSET - TAG_LEN >= libc::TPACKET2_HDRLEN);
+
+/// The tag that the kernel has taken out of a frame (kernel: `skb_vlan_untag`).
+#[inline]
+fn vlan_tag(header: &libc::tpacket2_hdr, status: u32) -> Option<[u8; TAG_LEN]> {
+    if status & TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let known = status & TP_STATUS_VLAN_TPID_VALID != 0;
+    let [a, b] = if known { header.tp_vlan_tpid } else { ETHERTYPE_8021Q }.to_be_bytes();
+    let [c, d] = header.tp_vlan_tci.to_be_bytes();
+    Some([a, b, c, d])
+}
+
+/// Puts a tag back behind the addresses of a frame that starts [`TAG_LEN`] bytes behind the start of `buf`: a frame of another LAN must not
+/// look like one of this.
+#[cold]
+fn put_back(tag: [u8; TAG_LEN], buf: &mut [u8]) {
+    const ADDRESSES: usize = 12;
+    buf.copy_within(TAG_LEN..TAG_LEN + ADDRESSES, 0);
+    buf[ADDRESSES..ADDRESSES + TAG_LEN].copy_from_slice(&tag);
 }
 
 /// How long a slot must be for the longest frame.

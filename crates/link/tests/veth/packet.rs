@@ -30,6 +30,39 @@ fn packet_links_with_blocks_account_for_every_frame() {
 }
 
 #[test]
+fn packet_links_that_cut_merged_frames_account_for_every_frame() {
+    in_fresh_namespace("packet::packet_links_that_cut_merged_frames_account_for_every_frame", || {
+        veth_pair("left", "right", 1);
+        let options = PacketOptions { rx_slots: 512, cut_merged: true, ..PacketOptions::default() };
+        let open = |interface| PacketLink::open(interface, &options).unwrap();
+        property(16, FRAME_LEN_MAX, || (open("left"), open("right")));
+    });
+}
+
+#[test]
+fn frames_of_virtual_lans_keep_their_tags() {
+    in_fresh_namespace("packet::frames_of_virtual_lans_keep_their_tags", || {
+        veth_pair("left", "right", 1);
+        for cut_merged in [false, true] {
+            let options = PacketOptions { cut_merged, ..PacketOptions::default() };
+            let [mut left, mut right] =
+                ["left", "right"].map(|interface| PacketLink::open(interface, &options).unwrap());
+            let mut tagged: Vec<u8> = (0..64).collect();
+            tagged[0] = 2;
+            tagged[12..18].copy_from_slice(&[0x81, 0, 0x20, 5, 0x08, 0]);
+            let mut frame = tagged.clone();
+            assert_eq!(left.send(&[natrig_wire::Frame::new(&mut frame, 64)], &[0]).unwrap(), 1);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut seen = Vec::new();
+            while seen.is_empty() && Instant::now() < deadline {
+                right.recv(BURST_MAX, &mut |burst| seen.extend_from_slice(burst[0].bytes())).unwrap();
+            }
+            assert_eq!(seen, tagged);
+        }
+    });
+}
+
+#[test]
 fn links_of_a_fanout_group_share_the_frames() {
     in_fresh_namespace("packet::links_of_a_fanout_group_share_the_frames", || {
         veth_pair("left", "right", 1);

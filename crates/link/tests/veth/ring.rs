@@ -40,6 +40,28 @@ fn ring_links_of_two_arenas_account_for_every_frame() {
 }
 
 #[test]
+fn where_nobody_takes_live_frames_others_are_sent() {
+    in_fresh_namespace_as_root("ring::where_nobody_takes_live_frames_others_are_sent", || {
+        veth_pair("left", "right", 1);
+        let mut left = open_one("left", &small_rings());
+        // A packet socket needs no NAPI, and so there is none.
+        let mut right = PacketLink::open("right", &PacketOptions::default()).unwrap();
+        let mut lost = Direction::default();
+        lost.send(&mut left, &[(0, 100); 50]);
+        assert_eq!((lost.taken, left.stats().tx_refused), (50, 50));
+        let mut forth = Direction::default();
+        forth.send(&mut left, &[(0, 100); 200]);
+        assert_eq!((forth.taken, left.stats().tx_refused), (200, 50));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut received = 0;
+        while received < 200 && Instant::now() < deadline {
+            received += right.recv(BURST_MAX, &mut |_| {}).unwrap();
+        }
+        assert_eq!(received, 200);
+    });
+}
+
+#[test]
 fn queues_are_dealt_out_to_links() {
     in_fresh_namespace_as_root("ring::queues_are_dealt_out_to_links", || {
         veth_pair("left", "right", 3);

@@ -55,6 +55,10 @@ impl Reference {
     /// Addressed past the translator: a router's business, or nobody's.
     fn inbound_direct(&mut self, event: &Event<'_>) -> Judgement {
         if self.is_router(event.seen.dst) {
+            let pings = matches!(event.seen.content, Content::Query { kind: ECHO, .. });
+            if pings && event.seen.dst == self.config.outside_router {
+                return self.must_answer_echo(event);
+            }
             return must_drop(event, &[DropReason::ForHost]);
         }
         let answered_untranslated = self.passes_from(event.seen.src);

@@ -17,8 +17,6 @@ use crate::exit::{self, Failure};
 #[derive(Debug)]
 pub(super) struct Interfaces {
     pub(super) both: [Interface; 2],
-    /// The kernel speaks on one of them too.
-    kernel_speaks: bool,
 }
 
 /// Links to both.
@@ -37,11 +35,7 @@ impl Interfaces {
     pub(super) fn find(settings: &Settings) -> Result<Self, Failure> {
         let find = |name: &str| Interface::find(name).map_err(|error| wrong(format_args!("failed to {error}")));
         let both = [find(&settings.inside)?, find(&settings.outside)?];
-        let owned = kernel_addresses().map_err(|error| {
-            Failure::failed(exit::FAILED, format_args!("failed to ask for the kernel's addresses: {error}"))
-        })?;
-        let kernel_speaks = owned.iter().any(|(name, _)| both.iter().any(|interface| interface.name == *name));
-        Ok(Self { both, kernel_speaks })
+        Ok(Self { both })
     }
 
     /// The addresses must not be the kernel's: it would answer for them too.
@@ -78,9 +72,10 @@ impl Interfaces {
     /// # Errors
     /// No link of the kind that is wished for can be opened, or, with `auto`, none at all.
     pub(super) fn open(&self, settings: &Settings) -> Result<Links, Failure> {
+        let kernel_speaks = self.both.iter().any(|interface| interface.kernel_speaks);
         let kinds: &[LinkKind] = match settings.link {
             // XDP takes every frame, those for the kernel too.
-            LinkChoice::Auto if self.kernel_speaks => &[LinkKind::Packet],
+            LinkChoice::Auto if kernel_speaks => &[LinkKind::Packet],
             LinkChoice::Auto => &[LinkKind::Ring, LinkKind::Xdp, LinkKind::Packet],
             LinkChoice::Ring => &[LinkKind::Ring],
             LinkChoice::Xdp => &[LinkKind::Xdp],
@@ -88,7 +83,7 @@ impl Interfaces {
             LinkChoice::Pnet => &[LinkKind::Pnet],
         };
         let mut passed_over = Vec::new();
-        if settings.link == LinkChoice::Auto && self.kernel_speaks {
+        if settings.link == LinkChoice::Auto && kernel_speaks {
             passed_over.push("ring, xdp: the kernel has addresses on the interfaces".to_owned());
         }
         for kind in kinds {

@@ -68,6 +68,10 @@ fn serve(typed: &Typed) -> Outcome {
     let macs = interfaces.macs(settings.mac);
     let socket = Socket::claim(&typed.name)?;
     let links = interfaces.open(&settings)?;
+    for interface in interfaces.both.iter().filter(|interface| !interface.is_up) {
+        let name = &interface.name;
+        eprintln!("warning: interface {name} is down; natrig nat waits for it (ip link set {name} up)");
+    }
     let greeting = greeting(typed, &settings, &links, macs.map(|mac| mac.to_string()));
     let forwarding = Forwarding {
         router: Router::new(settings.router(macs), nat),
@@ -88,7 +92,8 @@ fn serve(typed: &Typed) -> Outcome {
 /// Ends with a line that says that it is ready.
 fn greeting(typed: &Typed, settings: &Settings, links: &Links, macs: [String; 2]) -> String {
     if typed.json {
-        return String::new();
+        let ready = serde_json::json!({ "ready": { "link": links.kind, "inside": macs[0], "outside": macs[1] } });
+        return format!("{ready}\n");
     }
     let mut text = String::new();
     for passed_over in &links.passed_over {
