@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use natrig_bench::result::Program;
 use natrig_bench::scenario::{Scenario, Suite, SuiteError};
 use natrig_bench::settings::{RATES, Source};
+use natrig_cutover::Toggle;
 use natrig_report::document::Tell;
 
 use crate::args::Run;
@@ -24,14 +25,13 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    #[expect(dead_code, reason = "the first test that records comes next")]
     const fn of<T: Tell>() -> Self {
         Self { name: T::NAME, run: record::run::<T>, show: record::show::<T> }
     }
 }
 
 /// All tests besides the rates.
-pub(crate) const TESTS: &[Known] = &[];
+pub(crate) const TESTS: &[Known] = &[Known::of::<Toggle>()];
 
 /// Measures, writes the result after every step, and shows it.
 pub(crate) fn run(args: &Run) -> Outcome {

@@ -1,0 +1,218 @@
+//! The way between pods and servers: a node for some pods each, and the gateway. What stands there is natrig's own NAT, a frame at a time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use natrig_bench::words;
+use natrig_nat::{Direction, Forwarder, Nat, Profile, Verdict};
+use natrig_wire::{Frame, ethernet, ipv4};
+
+/// Nanoseconds of a second.
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
+
+words! {
+    /// How a node's masquerading is done, which decides what a change means for connections that live.
+    NodeEngine {
+        /// Decided for each packet as Cilium's BPF programs do: what is on the way back is translated as long as an entry is there.
+        Bpf = "bpf",
+        /// Decided with the first packet of a connection, as conntrack does: living connections stay as they were.
+        Conntrack = "conntrack",
+        /// The same, but packets leave by another interface afterwards: the kernel then forgets connections that were masqueraded, with
+        /// one packet of each (nf_nat_masquerade.c).
+        ConntrackOtherInterface = "conntrack-other-interface",
+    }
+}
+
+/// Who talks to whom: both ends of a TCP connection.
+type Tuple = (SocketAddrV4, SocketAddrV4);
+
+/// A node.
+pub(crate) struct Node {
+    pub(crate) address: Ipv4Addr,
+    engine: NodeEngine,
+    profile: Profile,
+    nat: Nat,
+    forwarder: Forwarder,
+    masquerading: bool,
+    /// Connections that conntrack knows as translated, and as not.
+    translated: HashSet<Tuple>,
+    direct: HashSet<Tuple>,
+    /// Connections of which the next packet is the last that the old ways swallow.
+    dying: HashSet<Tuple>,
+}
+
+/// Where a frame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Onward,
+    Back,
+    Lost(&'static str),
+}
+
+impl Node {
+    pub(crate) fn new(
+        address: Ipv4Addr,
+        engine: NodeEngine,
+        profile: &Profile,
+        masquerading: bool,
+        seed: u64,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            address,
+            engine,
+            profile: profile.clone(),
+            nat: translator(profile, vec![address], seed)?,
+            forwarder: Forwarder::new(address, address),
+            masquerading,
+            translated: HashSet::new(),
+            direct: HashSet::new(),
+            dying: HashSet::new(),
+        })
+    }
+
+    /// Switches masquerading, with living connections on the way.
+    pub(crate) fn switch(&mut self, masquerading: bool, seed: u64) -> Result<(), String> {
+        self.masquerading = masquerading;
+        if self.engine == NodeEngine::ConntrackOtherInterface {
+            self.nat = translator(&self.profile, vec![self.address], seed)?;
+            self.dying = std::mem::take(&mut self.translated);
+        }
+        Ok(())
+    }
+
+    /// Forgets every connection.
+    pub(crate) fn flush(&mut self, seed: u64) -> Result<(), String> {
+        self.nat = translator(&self.profile, vec![self.address], seed)?;
+        self.translated.clear();
+        self.direct.clear();
+        Ok(())
+    }
+
+    /// A frame from a pod to the internet.
+    pub(crate) fn outbound(&mut self, frame: &mut [u8], now_ns: u64) -> Fate {
+        let Some(tuple) = tuple(frame) else { return Fate::Lost("not-tcp") };
+        if self.dying.remove(&tuple) {
+            return Fate::Lost("interface-changed");
+        }
+        let translate = match self.engine {
+            NodeEngine::Bpf => self.masquerading,
+            NodeEngine::Conntrack | NodeEngine::ConntrackOtherInterface => {
+                self.translated.contains(&tuple) || self.masquerading && !self.direct.contains(&tuple)
+            }
+        };
+        if translate {
+            self.translated.insert(tuple);
+            step(|frames, verdicts| self.nat.translate_burst(Direction::Outbound, frames, verdicts, now_ns), frame)
+        } else {
+            self.direct.insert(tuple);
+            step(
+                |frames, verdicts| self.forwarder.translate_burst(Direction::Outbound, frames, verdicts, now_ns),
+                frame,
+            )
+        }
+    }
+
+    /// A frame to a pod: one that comes for the node is translated back as long as it is known what for.
+    pub(crate) fn inbound(&mut self, frame: &mut [u8], now_ns: u64) -> Fate {
+        if destination(frame) == self.address {
+            step(|frames, verdicts| self.nat.translate_burst(Direction::Inbound, frames, verdicts, now_ns), frame)
+        } else {
+            self.route(Direction::Inbound, frame)
+        }
+    }
+
+    /// A frame that is nobody's to translate.
+    pub(crate) fn route(&mut self, direction: Direction, frame: &mut [u8]) -> Fate {
+        step(|frames, verdicts| self.forwarder.translate_burst(direction, frames, verdicts, 0), frame)
+    }
+}
+
+/// The gateway.
+pub(crate) struct Gateway {
+    profile: Profile,
+    addresses: Vec<Ipv4Addr>,
+    nat: Nat,
+    /// Until then nothing passes.
+    down_until_ns: u64,
+}
+
+impl Gateway {
+    pub(crate) fn new(addresses: Vec<Ipv4Addr>, profile: &Profile, seed: u64) -> Result<Self, String> {
+        let nat = translator(profile, addresses.clone(), seed)?;
+        Ok(Self { profile: profile.clone(), addresses, nat, down_until_ns: 0 })
+    }
+
+    /// Starts anew: nothing is known any more.
+    pub(crate) fn restart(&mut self, seed: u64) -> Result<(), String> {
+        self.nat = translator(&self.profile, self.addresses.clone(), seed)?;
+        Ok(())
+    }
+
+    /// Lets nothing pass for a while.
+    pub(crate) const fn take_down(&mut self, until_ns: u64) {
+        self.down_until_ns = until_ns;
+    }
+
+    pub(crate) fn pass(&mut self, direction: Direction, frame: &mut [u8], now_ns: u64) -> Fate {
+        if now_ns < self.down_until_ns {
+            return Fate::Lost("interface-down");
+        }
+        step(|frames, verdicts| self.nat.translate_burst(direction, frames, verdicts, now_ns), frame)
+    }
+}
+
+fn translator(profile: &Profile, addresses: Vec<Ipv4Addr>, seed: u64) -> Result<Nat, String> {
+    let mut config = profile.config(addresses);
+    // A table for the world's few connections.
+    config.behaviour.table.capacity = config.behaviour.table.capacity.min(65_536);
+    Nat::new(config, seed).map_err(|error| format!("set up the profile {}: {error}", profile.name))
+}
+
+/// Has something decide about one frame.
+fn step(decide: impl FnOnce(&mut [Frame<'_>], &mut [Verdict]), bytes: &mut [u8]) -> Fate {
+    let len = bytes.len();
+    let mut verdicts = [Verdict::Forward];
+    decide(&mut [Frame::new(bytes, len)], &mut verdicts);
+    match verdicts[0] {
+        Verdict::Forward => Fate::Onward,
+        Verdict::Back => Fate::Back,
+        Verdict::Drop(reason) => Fate::Lost(reason.as_str()),
+        // Unsolicited SYNs and fragments: no server here connects by itself, and nothing is fragmented.
+        Verdict::Hold | Verdict::Skip => Fate::Lost("held"),
+    }
+}
+
+/// Frames that ended on the way, by place and reason.
+#[derive(Debug, Default)]
+pub(crate) struct Losses(pub(crate) BTreeMap<(&'static str, &'static str), u64>);
+
+impl Losses {
+    pub(crate) fn count(&mut self, place: &'static str, reason: &'static str) {
+        *self.0.entry((place, reason)).or_default() += 1;
+    }
+}
+
+pub(crate) fn source(frame: &[u8]) -> Ipv4Addr {
+    address(frame, ipv4::offset::SRC)
+}
+
+pub(crate) fn destination(frame: &[u8]) -> Ipv4Addr {
+    address(frame, ipv4::offset::DST)
+}
+
+/// All frames of this world have a whole IPv4 header: its own hosts made them.
+fn address(frame: &[u8], offset: usize) -> Ipv4Addr {
+    let at = ethernet::HEADER_LEN + offset;
+    let bytes: [u8; 4] = frame.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+    Ipv4Addr::from(bytes)
+}
+
+fn tuple(frame: &[u8]) -> Option<Tuple> {
+    let packet = frame.get(ethernet::HEADER_LEN..)?;
+    if *packet.get(ipv4::offset::PROTOCOL)? != ipv4::protocol::TCP {
+        return None;
+    }
+    let ports = packet.get(usize::from(packet[0] & 0x0f) * 4..)?.get(..4)?;
+    let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+    Some((SocketAddrV4::new(source(frame), port(0)), SocketAddrV4::new(destination(frame), port(2))))
+}

@@ -1,0 +1,199 @@
+//! What a toggle does to whom, against what is known of each gateway's way with connections that it has not seen begin.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use natrig_bench::environment;
+use natrig_bench::result::{Program, SCHEMA_VERSION, Status};
+use natrig_bench::test::{Record, RecordOf, Session, Test, Watcher};
+use natrig_cutover::{ClassOutcome, ClientClass, GatewayOutcome, Toggle};
+use natrig_lab::host::HostFacts;
+use natrig_lab::privilege::{Mode, Privilege};
+use natrig_nat::Profile;
+
+struct Nobody;
+
+impl Watcher<Toggle> for Nobody {
+    fn phase(&mut self, _: &str, _: f64) {}
+
+    fn record(&mut self, _: &RecordOf<Toggle>) {}
+}
+
+/// Runs a small world; `settings` stand in its file as they are.
+fn run(settings: &str) -> RecordOf<Toggle> {
+    let text = format!("{settings}\n");
+    let scenario =
+        Toggle::read(&text, Path::new("toggle.toml"), Profile::names()).map_err(|fault| fault.message).unwrap();
+    let record = Record {
+        schema_version: SCHEMA_VERSION,
+        test: Toggle::NAME.to_owned(),
+        natrig: Program { version: String::new(), commit: None, profile: String::new() },
+        status: Status::Running,
+        started_at: String::new(),
+        elapsed_ns: 0,
+        command: Vec::new(),
+        scenario,
+        host: HostFacts::read(),
+        environment: environment("memory", None, Vec::new()),
+        measured: <Toggle as Test>::Measured::default(),
+        warnings: Vec::new(),
+    };
+    let privilege = Privilege { mode: Mode::Memory, refusals: Vec::new() };
+    let cancel = AtomicBool::new(false);
+    let mut session =
+        Session { record, privilege: &privilege, watcher: &mut Nobody, cancel: &cancel, started: Instant::now() };
+    session.record.status = Toggle::run(&mut session).unwrap();
+    assert_eq!(session.record.status, Status::Complete);
+    assert!(Toggle::counts(&session.record), "{:?}", session.record.measured);
+    session.record
+}
+
+fn behind(gateway: &str, toggle: &str, node: &str) -> GatewayOutcome {
+    let record =
+        run(&format!("[toggle]\n{toggle}\n[node]\ncount = 2\npods = 3\n{node}\n[gateway]\nprofiles = [\"{gateway}\"]"));
+    let outcome = record.measured.gateways[0].clone();
+    // The control, whatever happens.
+    let within = class(&outcome, ClientClass::WithinVpc);
+    assert_eq!((within.connections, within.broken), (6, 0), "{within:?}");
+    outcome
+}
+
+fn class(outcome: &GatewayOutcome, class: ClientClass) -> &ClassOutcome {
+    outcome.classes.iter().find(|outcome| outcome.class == class).unwrap()
+}
+
+fn outside(outcome: &GatewayOutcome) -> impl Iterator<Item = &ClassOutcome> {
+    outcome.classes.iter().filter(|class| class.class != ClientClass::WithinVpc)
+}
+
+const OFF: &str = "change = \"masquerade-off\"";
+const BPF: &str = "engine = \"bpf\"";
+
+#[test]
+fn gateways_that_answer_with_resets_break_everything_at_once() {
+    for gateway in ["aws-natgw", "azure-natgw"] {
+        let outcome = behind(gateway, OFF, BPF);
+        for class in outside(&outcome) {
+            assert_eq!((class.connections, class.broken, class.recovered), (6, 6, 6), "{gateway}: {class:?}");
+            assert_eq!(class.noticed.get("reset"), Some(&6), "{gateway}: {class:?}");
+        }
+        assert!(class(&outcome, ClientClass::ActiveWriter).notice_s_max.unwrap() < 3.0);
+    }
+}
+
+#[test]
+fn a_gateway_that_drops_leaves_clients_to_their_timeouts() {
+    let outcome = behind("gcp-cloudnat-dynamic", OFF, BPF);
+    for class in outside(&outcome) {
+        assert_eq!((class.connections, class.broken), (6, 6), "{class:?}");
+        assert_eq!(class.noticed.get("reset"), None, "{class:?}");
+    }
+    let writer = class(&outcome, ClientClass::ActiveWriter);
+    assert_eq!(writer.noticed.get("timeout"), Some(&6));
+    let notice_s = writer.notice_s_p50.unwrap();
+    assert!((924.0..930.0).contains(&notice_s), "{notice_s}");
+    assert_eq!(class(&outcome, ClientClass::Keepalive).noticed.get("keepalive-timeout"), Some(&6));
+    assert_eq!(class(&outcome, ClientClass::RequestResponse).noticed.get("application-timeout"), Some(&6));
+    // Nothing tells a program that only reads.
+    let reader = class(&outcome, ClientClass::IdleReader);
+    assert_eq!((reader.never_noticed, reader.recovered), (6, 0), "{reader:?}");
+}
+
+#[test]
+fn a_gateway_that_picks_up_has_the_server_reset_what_comes_from_a_new_port() {
+    let outcome = behind("netfilter", OFF, BPF);
+    let writer = class(&outcome, ClientClass::ActiveWriter);
+    assert_eq!((writer.broken, writer.noticed.get("reset")), (6, Some(&6)), "{writer:?}");
+}
+
+#[test]
+fn stale_entries_of_a_bpf_node_leave_connections_half_dead() {
+    for gateway in ["gcp-cloudnat-dynamic", "aws-natgw"] {
+        let outcome = behind(gateway, OFF, BPF);
+        assert_eq!(class(&outcome, ClientClass::Download).half_dead, 6, "{gateway}");
+    }
+}
+
+#[test]
+fn conntrack_lets_living_connections_be_unless_packets_leave_by_another_interface() {
+    let netfilter = "engine = \"conntrack\"\nprofile = \"netfilter\"";
+    for (change, gateway) in [(OFF, "aws-natgw"), (OFF, "netfilter"), ("change = \"masquerade-on\"", "aws-natgw")] {
+        let outcome = behind(gateway, change, netfilter);
+        for class in outside(&outcome) {
+            assert_eq!((class.connections, class.broken), (6, 0), "{change}: {class:?}");
+        }
+        assert_eq!(outcome.most_blocked, 0);
+    }
+    let outcome = behind("aws-natgw", OFF, "engine = \"conntrack-other-interface\"\nprofile = \"netfilter\"");
+    for class in outside(&outcome) {
+        assert_eq!((class.connections, class.broken), (6, 6), "{class:?}");
+    }
+    let swallowed = outcome.frames_lost.iter().find(|lost| lost.reason == "interface-changed").unwrap();
+    // One packet of each connection on which the pod still has something to say: those that only read hear nothing to acknowledge.
+    assert_eq!((swallowed.place.as_str(), swallowed.frames), ("node", 18));
+}
+
+#[test]
+fn a_gateway_that_forgets_does_as_one_that_never_knew() {
+    let outcome = behind("aws-natgw", "change = \"gateway-restart\"", BPF);
+    for class in outside(&outcome) {
+        assert_eq!(
+            (class.connections, class.broken, class.half_dead),
+            (6, 6, 0),
+            "the gateway knows no way in: {class:?}"
+        );
+        // Who says nothing is told nothing.
+        let silent = matches!(class.class, ClientClass::IdleReader | ClientClass::Download);
+        let (reset, never) = if silent { (None, 6) } else { (Some(&6), 0) };
+        assert_eq!((class.noticed.get("reset"), class.never_noticed), (reset, never), "{class:?}");
+    }
+}
+
+#[test]
+fn a_short_interruption_is_survived_by_tcp_and_not_by_impatient_programs() {
+    let outcome = behind("aws-natgw", "change = \"gateway-down\"\ninterval_s = 20", BPF);
+    for class in outside(&outcome) {
+        let broken = if class.class == ClientClass::RequestResponse { 6 } else { 0 };
+        assert_eq!((class.connections, class.broken), (6, broken), "{class:?}");
+    }
+    assert!(outcome.frames_lost.iter().any(|lost| lost.reason == "interface-down"));
+}
+
+#[test]
+fn a_node_that_was_emptied_first_breaks_nothing_but_what_does_not_end_in_time() {
+    let outcome =
+        behind("aws-natgw", &format!("{OFF}\nprocedure = \"drain-first\"\ngrace_s = 10\ninterval_s = 30"), BPF);
+    for class in outside(&outcome) {
+        let cut = if class.class == ClientClass::Download { 6 } else { 0 };
+        assert_eq!((class.broken, class.closed), (cut, 6 - cut), "{class:?}");
+        assert_eq!(class.recovered, 6, "{class:?}");
+    }
+}
+
+#[test]
+fn node_after_node_fewer_are_blocked_at_once() {
+    let at_once = behind("aws-natgw", OFF, BPF);
+    let rolling = behind("aws-natgw", &format!("{OFF}\nprocedure = \"rolling\"\ninterval_s = 120"), BPF);
+    let broken = |outcome: &GatewayOutcome| outside(outcome).map(|class| class.broken).sum::<u32>();
+    assert_eq!(broken(&at_once), broken(&rolling));
+    assert!(rolling.most_blocked < at_once.most_blocked, "{} {}", rolling.most_blocked, at_once.most_blocked);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_result() {
+    let settings = "[toggle]\nobserve_s = 60\n[node]\ncount = 2\npods = 2\n[gateway]\nprofiles = [\"netfilter\"]";
+    assert_eq!(run(settings).measured, run(settings).measured);
+    assert_ne!(run(&format!("seed = 2\n{settings}")).measured, run(settings).measured);
+}
+
+#[test]
+fn changes_that_would_change_nothing_are_refused() {
+    let message = |text: &str| {
+        Toggle::read(text, Path::new("x.toml"), Profile::names()).map_err(|fault| fault.message).unwrap_err()
+    };
+    assert!(message("[toggle]\nmasquerade_before = \"off\"").contains("begin that way"));
+    assert!(message("[toggle]\nchange = \"gateway-down\"\nprocedure = \"rolling\"").contains("happens to the gateway"));
+    assert!(message("[node]\ncount = 20\npods = 100").contains("more than 240 pods"));
+}
