@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use natrig_bench::scenario::Word;
 use natrig_bench::words;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use natrig_bench::scenario::Word;
 use natrig_bench::words;
 use natrig_nat::{Direction, Forwarder, Nat, Profile, Verdict};
 use natrig_wire::{Frame, ethernet, ipv4};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use natrig_bench::scenario::Word;
 use natrig_bench::settings::kinds::{one_or_more, profile, text, whole, word};
 use natrig_bench::settings::{Fault, Spots, walk};
 use natrig_bench::words;

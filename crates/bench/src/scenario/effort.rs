@@ -1,6 +1,7 @@
 //! How much effort a run takes: the same question, answered within a minute or over a night.
 
 use super::model::{Measure, MlrSearch, Rate, Scenario};
+use crate::settings::Word;
 
 crate::words! {
     /// How much effort a run takes.
@@ -46,7 +47,6 @@ const CI_LIMIT_S: u32 = 160;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Word;
 
     #[test]
     fn every_effort_makes_a_sound_scenario() {
