@@ -168,6 +168,11 @@ impl Router {
         self.ports[side as usize].outbox.send(link, &mut self.counts)
     }
 
+    /// Somebody else who claims one of our addresses, at most once in ten seconds for each side.
+    pub fn take_conflict(&mut self) -> Option<(Ipv4Addr, MacAddr)> {
+        self.ports.iter_mut().find_map(|port| port.conflict.take())
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> RouterCounts {
         let waiting = self.ports.iter().map(|port| port.neighbours.waiting() as u64).sum();

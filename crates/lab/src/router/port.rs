@@ -31,6 +31,8 @@ pub(super) struct Port {
     recent: Recent,
     announcing: Announcing,
     defended_ns: Option<u64>,
+    /// Who has claimed which of our addresses, since it was asked for.
+    pub(super) conflict: Option<(Ipv4Addr, MacAddr)>,
 }
 
 impl Port {
@@ -43,6 +45,7 @@ impl Port {
             recent: Recent::default(),
             announcing: Announcing::default(),
             defended_ns: None,
+            conflict: None,
         };
         port.configure(config);
         port
@@ -159,7 +162,7 @@ impl Port {
         if self.owns(said.sender_ip) {
             if said.sender_mac != self.config.mac {
                 counts.conflicts += 1;
-                self.defend(said.sender_ip, now_ns);
+                self.defend(&said, now_ns);
             }
             return;
         }
@@ -184,10 +187,11 @@ impl Port {
     }
 
     /// RFC 5227 §2.4 (b): says once more whose the address is, and not again for a while.
-    fn defend(&mut self, address: Ipv4Addr, now_ns: u64) {
+    fn defend(&mut self, said: &arp::Repr, now_ns: u64) {
         if self.defended_ns.is_none_or(|at| now_ns.saturating_sub(at) >= DEFEND_INTERVAL_NS) {
             self.defended_ns = Some(now_ns);
-            self.announce(address);
+            self.conflict = Some((said.sender_ip, said.sender_mac));
+            self.announce(said.sender_ip);
         }
     }
 

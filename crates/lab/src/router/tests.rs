@@ -359,6 +359,7 @@ fn somebody_else_with_our_address_is_counted_and_answered_once_in_a_while() {
         bench.give(Side::Outside, &arp_frame(arp::Operation::Reply, POOL, GATEWAY_MAC, POOL));
     }
     assert_eq!(bench.router.counts().conflicts, 3);
+    assert_eq!((bench.router.take_conflict(), bench.router.take_conflict()), (Some((POOL, GATEWAY_MAC)), None));
     let [defence] = &bench.left(Side::Outside)[..] else { panic!("one defence") };
     assert_eq!((said(defence).sender_ip, said(defence).sender_mac), (POOL, OUTSIDE_MAC));
 }

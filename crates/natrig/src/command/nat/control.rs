@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::forward::{Forwarding, Order, Replacement};
 use super::links::Interfaces;
-use super::report::Reloaded;
+use super::report::{Mapping, Reloaded};
 use super::settings::Settings;
 use super::socket::{Question, Socket};
 use crate::args::nat::Typed;
@@ -77,7 +77,10 @@ impl Control {
     fn answer(&self, question: Question) -> Result<Value, String> {
         let ending = || "natrig nat is ending".to_owned();
         let value = match question {
-            Question::List => serde_json::to_value(self.order(Order::List).ok_or_else(ending)?),
+            Question::List => {
+                let mappings = self.order(Order::List).ok_or_else(ending)?;
+                serde_json::to_value(mappings.iter().map(Mapping::of).collect::<Vec<_>>())
+            }
             Question::Stats => serde_json::to_value(self.order(Order::Report).ok_or_else(ending)?),
             Question::Reload => serde_json::to_value(self.reload().map_err(|failure| failure.to_string())?),
         };

@@ -9,17 +9,17 @@ use natrig_lab::router::{Router, RouterConfig, poll};
 use natrig_lab::stage::PumpError;
 use natrig_link::wait::Rest;
 use natrig_link::{RecvError, SendError, clock};
-use natrig_nat::{Adopted, Nat};
+use natrig_nat::{Adopted, MappingView, Nat};
 
 use super::links::Links;
-use super::report::{Identity, Mapping, Report};
+use super::report::{Identity, Report};
 
 /// What the thread is asked to do between two bursts.
 pub(super) enum Order {
     /// Tell the counters.
     Report(Sender<Report>),
     /// Tell the mappings.
-    List(Sender<Vec<Mapping>>),
+    List(Sender<Vec<MappingView>>),
     /// Go on with another configuration.
     Reload(Box<Replacement>, Sender<Adopted>),
 }
@@ -65,6 +65,9 @@ impl Forwarding {
                     .map_err(|error| format!("failed to wait for frames: {error}"))?,
                 Ok(_) => {
                     rest.work();
+                    if let Some((address, mac)) = self.router.take_conflict() {
+                        eprintln!("warning: {mac} claims {address}, which is natrig's");
+                    }
                     if std::mem::take(&mut is_down) {
                         eprintln!("natrig nat: frames arrive again");
                     }
@@ -92,9 +95,8 @@ impl Forwarding {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Report(answer) => drop(answer.send(self.report())),
-            Order::List(answer) => {
-                drop(answer.send(self.router.nat().mappings().map(|view| Mapping::of(&view)).collect()))
-            }
+            // Only copied here: frames wait.
+            Order::List(answer) => drop(answer.send(self.router.nat().mappings().collect())),
             Order::Reload(replacement, answer) => {
                 let Replacement { router, mut nat, profile } = *replacement;
                 let adopted = nat.adopt(self.router.nat());
