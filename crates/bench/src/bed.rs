@@ -10,10 +10,10 @@ use natrig_link::affinity::{self, DmaLatencyGuard};
 use natrig_link::clock;
 use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
+use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
 use crate::result::{Dropped, Environment, KernelActivity, Noise, Place, Role};
 use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
-use crate::run::Carrier;
 use crate::scenario::{Design, Engine, Lineup, Placement, Scenario};
 use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
 

@@ -19,12 +19,13 @@ use natrig_wire::Frame;
 use natrig_wire::checksum::Delta;
 
 use crate::bed::{self, Bench, Subject};
+use crate::carrier::Carrier;
 use crate::engine::Engines;
 use crate::experiment::{Experiment, Offer, sources_expected};
 use crate::hops::Journeys;
 use crate::result::{Invalid, Place, Purpose, Tap, Trial};
 use crate::rig::{Links, endpoint};
-use crate::run::{Carrier, environment, flow_spec};
+use crate::run::{environment, flow_spec};
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 /// Offsets in the frames of a trial, which have no IP options.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bed;
+mod carrier;
 #[cfg(test)]
 mod defects;
 mod engine;
@@ -23,9 +24,10 @@ pub mod test;
 mod world;
 
 pub use bed::{Account, Bench, Subject, TrialError};
+pub use carrier::{Carrier, NoCarrier};
 pub use engine::{EngineError, Engines};
 pub use experiment::{Experiment, Measured, Offer, SetupError, sources_expected};
 pub use rig::{Ends, LinkError, OpenLink, PhaseEnd, Polled, RigError, Talk};
-pub use run::{Carrier, Observer, RunError, environment, flow_set, outcome, run};
+pub use run::{Observer, RunError, environment, flow_set, outcome, run};
 pub use serve::{ServeError, Served};
 pub use world::{KernelError, WorldError, plan};

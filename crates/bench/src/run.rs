@@ -12,10 +12,10 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::bed::{Bench, Subject, TrialError};
+use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
 use crate::experiment::{Experiment, Measured, Offer, SetupError, frame_sizes};
 use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
-use crate::rig::OpenLink;
 use crate::scenario::{Engine, Measure, Rate, Scenario, Search};
 use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
 use crate::summary::{Key, Summaries};
@@ -64,15 +64,6 @@ impl From<EngineError> for RunError {
     fn from(error: EngineError) -> Self {
         Self::Setup(error.into())
     }
-}
-
-/// What carries frames in a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Carrier {
-    /// Rings in this process.
-    Memory,
-    /// veth pairs between namespaces, and the first of these kinds of link to their ends that can be had.
-    Veth(Vec<OpenLink>),
 }
 
 /// What the one who runs is told.

@@ -7,10 +7,10 @@ use natrig_lab::lease::{
 use natrig_lab::plan::{KernelNat, Plan};
 use natrig_lab::topology::{Boxes, ForwardedBy, Port, TopologyError};
 
+use crate::carrier::Carrier;
 use crate::engine::Engines;
 use crate::result::{Dropped, KernelActivity, KernelSettings, Place};
 use crate::rig::{LinkError, Links, OpenLink, Placed, add_drop, pin_kernel_thread};
-use crate::run::Carrier;
 use crate::scenario::{Design, KernelWork, Lineup, Scenario};
 
 /// Why there are no worlds.

@@ -77,6 +77,17 @@ impl FlowSet {
         Ok(Self { tuples: (0..u64::from(spec.flows)).map(|nth| tuple(walk.at(nth))).collect() })
     }
 
+    /// Flows with these tuples, in this order.
+    ///
+    /// # Errors
+    /// [`FlowError::Empty`].
+    pub fn from_tuples(tuples: Vec<FourTuple>) -> Result<Self, FlowError> {
+        if tuples.is_empty() {
+            return Err(FlowError::Empty("flows"));
+        }
+        Ok(Self { tuples })
+    }
+
     /// How many flows.
     #[inline]
     pub fn len(&self) -> u32 {

@@ -72,6 +72,10 @@ pub enum SendProgress {
 #[derive(Debug)]
 pub struct Generator {
     config: GeneratorConfig,
+    /// The flows to use, in turn; none: all of them as they stand.
+    order: Option<Vec<u32>>,
+    /// Whether its frames bear the mark of answers.
+    answers: bool,
     /// By frame length: `templates[i]` makes frames of `lens[i]` bytes.
     lens: Vec<usize>,
     templates: Vec<UdpTemplate<STAMP_LEN>>,
@@ -104,8 +108,21 @@ impl Generator {
             epoch_ns: 0,
             trial: 0,
             counts: GeneratorCounts::new(),
+            order: None,
+            answers: false,
             config: GeneratorConfig { burst, ..config },
         })
+    }
+
+    /// Uses only these flows, in this order, again and again. Without any it sends nothing.
+    pub fn use_in_order(&mut self, order: Vec<u32>) {
+        self.order = Some(order);
+    }
+
+    /// Sends from the far end: frames that a receiver at the pods takes for the answers of a flow.
+    #[must_use]
+    pub fn answering(self) -> Self {
+        Self { answers: true, ..self }
     }
 
     /// Starts a trial: intended times of `schedule` count from `epoch_ns`. Counts start from zero.
@@ -123,6 +140,9 @@ impl Generator {
     /// Whatever the link returns.
     pub fn send_due(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<SendProgress, SendError> {
         let Some(now_ns) = now_ns.checked_sub(self.epoch_ns) else { return Ok(SendProgress::Sending) };
+        if self.order.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(SendProgress::Finished);
+        }
         let mut next = self.schedule.peek();
         while let Some(intended_ns) = next.filter(|at| *at <= now_ns && self.due.len() < self.config.burst) {
             self.due.push(intended_ns);
@@ -155,18 +175,22 @@ impl Generator {
     fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<(), SendError> {
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
         let flows = u64::from(self.config.flows.len());
+        let used = self.order.as_ref().map_or(flows, |order| order.len().max(1) as u64);
         for (nth, (intended_ns, slot)) in self.due.iter().zip(self.buffer.chunks_exact_mut(self.slot)).enumerate() {
             let index = self.counts.sent + nth as u64;
-            let flow = (index % flows) as u32;
+            let place = index % used;
+            let flow =
+                self.order.as_ref().map_or(place as u32, |order| order.get(place as usize).copied().unwrap_or(0));
+            let seq = (index / used) as u32;
             let stamp = Stamp {
                 flow,
-                seq: (index / flows) as u32,
+                seq,
                 intended_ns: *intended_ns,
                 lag_ns: u32::try_from(now_ns - intended_ns).unwrap_or(u32::MAX),
                 trial: self.trial,
-                answer: false,
+                answer: self.answers,
             };
-            let len = self.config.sizes.len_of(index);
+            let len = self.config.sizes.len_of(u64::from(seq) * flows + u64::from(flow));
             // A handful of lengths at most: a scan is the fastest map.
             let kind = self.lens.iter().position(|known| *known == len).unwrap_or(0);
             if let Some(tuple) = self.config.flows.get(flow) {

@@ -222,6 +222,11 @@ impl Receiver {
         self.fault_sample.as_ref()
     }
 
+    /// Address and port that a flow has shown as its source; none before its first frame.
+    pub fn binding(&self, flow: u32) -> Option<(Ipv4Addr, u16)> {
+        self.bindings.get(flow as usize).copied().flatten()
+    }
+
     /// How many flows have shown a translated tuple.
     pub fn bindings_learned(&self) -> usize {
         self.bindings.iter().flatten().count()

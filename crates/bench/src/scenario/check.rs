@@ -28,7 +28,7 @@ impl Violation {
     }
 
     /// Puts the blame on the first setting that was typed.
-    pub(super) fn into_fault(self, spots: &Spots) -> Fault {
+    pub fn into_fault(self, spots: &Spots) -> Fault {
         let blamed = self.settings.iter().find(|setting| spots.typed(setting)).or_else(|| self.settings.first());
         let at = blamed.map_or(0..0, |setting| spots.of(setting));
         Fault { at, message: self.message, help: self.help }

@@ -53,7 +53,8 @@ pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<
     Ok((scenario, spots))
 }
 
-fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
+/// The section `topology`: one address plan for all designs.
+pub fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
     section.set("mtu", &mut topology.mtu, whole(MIN_MTU..=bounds::MTU_MAX));
     section.set("queues", &mut topology.queues, whole(1..=MAX_QUEUES));
     let address = || parsed::<Ipv4Addr>("an IPv4 address", "10.0.0.10");
@@ -128,7 +129,8 @@ fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
     });
 }
 
-fn read_layer(section: &mut Section<'_, '_>, layer: &mut Layer, folder: &Path, known_profiles: &[&str]) {
+/// The sections `node` and `gateway`: what translates there.
+pub fn read_layer(section: &mut Section<'_, '_>, layer: &mut Layer, folder: &Path, known_profiles: &[&str]) {
     section.set("engine", &mut layer.engine, word);
     section.set("profile", &mut layer.profile, profile(folder, known_profiles));
     section.set("nat", &mut layer.nat, word);
@@ -204,14 +206,16 @@ fn read_mlrsearch(section: &mut Section<'_, '_>, search: &mut MlrSearch) {
     section.set("budget_s", &mut search.budget_s, whole(bounds::TIME_LIMIT_S));
 }
 
-fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
+/// The section `limits`: when a trial counts.
+pub fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
     section.set("send_lag_p99_us", &mut limits.send_lag_p99_us, whole(bounds::SEND_LAG_US));
     section.set("overrun", &mut limits.overrun, number(bounds::OVERRUN));
     section.set("disturbed", &mut limits.disturbed, number(bounds::DISTURBED));
     section.set("max_retries", &mut limits.max_retries, whole(bounds::RETRIES));
 }
 
-fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
+/// The section `link`: how frames travel.
+pub fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
     section.set("kind", &mut link.kind, word);
     section.set("kernel", &mut link.kernel, word);
     section.set("slots", &mut link.slots, |value| whole(bounds::SLOTS)(value).map(Some));

@@ -11,6 +11,7 @@ use natrig_bench::scenario::{Scenario, Suite, SuiteError};
 use natrig_bench::settings::{RATES, Source};
 use natrig_cutover::Toggle;
 use natrig_report::document::Tell;
+use natrig_rfc9693::Rfc9693;
 
 use crate::args::Run;
 use crate::exit::{self, Failure, Outcome};
@@ -31,7 +32,7 @@ impl Known {
 }
 
 /// All tests besides the rates.
-pub(crate) const TESTS: &[Known] = &[Known::of::<Toggle>()];
+pub(crate) const TESTS: &[Known] = &[Known::of::<Rfc9693>(), Known::of::<Toggle>()];
 
 /// Measures, writes the result after every step, and shows it.
 pub(crate) fn run(args: &Run) -> Outcome {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use natrig_bench::result::{RunResult, SCHEMA_VERSION, Status, Trial};
-use natrig_bench::scenario::{Engine, LinkKind, Scenario, bounds};
+use natrig_bench::scenario::{Scenario, bounds};
 use natrig_bench::settings::Source;
-use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run as measure};
+use natrig_bench::{Carrier, Engines, Observer, RunError, environment, plan, run as measure};
 use natrig_lab::host::HostFacts;
-use natrig_lab::privilege::{self, Ability, Mode, Privilege};
+use natrig_lab::privilege::{self, Mode, Privilege};
 use natrig_nat::Profile;
 use natrig_report::{markdown, rates, terminal};
 
@@ -37,7 +37,8 @@ pub(crate) fn run_scenario(mut scenario: Scenario, args: &Run) -> Outcome {
     need_nft(&scenario)?;
     // Before any thread exists: only then can an ordinary user enter a user namespace.
     let privilege = privilege::enter();
-    let carrier = carrier(&scenario, &privilege)?;
+    let carrier = Carrier::choose(&scenario, &privilege)
+        .map_err(|refused| Failure::new(exit::ENVIRONMENT, format_args!("error: {refused}")))?;
     let mode = if carrier == Carrier::Memory { Mode::Memory } else { privilege.mode };
     let out = out_dir(args)?;
     let result = new_result(scenario, mode, &privilege)?;
@@ -163,47 +164,6 @@ fn within<T: PartialOrd + Display>(option: &str, bounds: RangeInclusive<T>, valu
     }
     let (low, high) = (bounds.start(), bounds.end());
     Err(Failure::failed(exit::USAGE, format_args!("{option} is {value}, but must lie between {low} and {high}")))
-}
-
-/// Which links to use: the fastest that there is a way to, unless the scenario names one.
-fn carrier(scenario: &Scenario, privilege: &Privilege) -> Result<Carrier, Failure> {
-    let kind = scenario.link.kind;
-    let kernel = scenario.lineups().iter().any(|lineup| lineup.has(Engine::Nftables) || lineup.has(Engine::Redirect));
-    let refused = |what: &str, reason: &str, instead| {
-        let message = format!(
-            "error: links of kind {kind} need {what}, which this environment refuses: {reason}\n\
-             help: --link {instead} measures without; natrig doctor says what is missing"
-        );
-        Failure::new(exit::ENVIRONMENT, message)
-    };
-    let veth = |how| match privilege.why_memory() {
-        None => Ok(Carrier::Veth(vec![how])),
-        Some(reason) => Err(refused("namespaces", reason.as_str(), LinkKind::Memory)),
-    };
-    let xdp = |how| match privilege.refused(Ability::Xdp) {
-        Some(reason) if privilege.mode != Mode::Memory => Err(refused("XDP", reason, LinkKind::Packet)),
-        Some(_) | None => veth(how),
-    };
-    match kind {
-        LinkKind::Memory => Ok(Carrier::Memory),
-        LinkKind::Ring => xdp(OpenLink::Ring),
-        LinkKind::Xdp => xdp(OpenLink::Xdp),
-        LinkKind::Packet => veth(OpenLink::Packet),
-        LinkKind::Pnet => veth(OpenLink::Pnet),
-        LinkKind::Auto if privilege.mode == Mode::Memory && kernel => {
-            let reason = privilege.why_memory().unwrap_or_default();
-            let message = format!(
-                "error: the engine {} needs namespaces, which this environment refuses: {reason}\n\
-                 help: natrig doctor says what is missing; the engine {} measures without",
-                Engine::Nftables,
-                Engine::Userspace
-            );
-            Err(Failure::new(exit::ENVIRONMENT, message))
-        }
-        LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Carrier::Memory),
-        // The fastest first; an XDP program needs more privilege than a user namespace gives.
-        LinkKind::Auto => Ok(Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet])),
-    }
 }
 
 fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<RunResult, Failure> {

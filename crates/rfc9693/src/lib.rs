@@ -1,0 +1,89 @@
+//! Benchmarking stateful NATs as RFC 9693 has it: the Tester with its Initiator, Responder and state table, every test, and the table that
+//! the RFC wants reported.
+//!
+//! ```text
+//! empty table ─▶ test phase 1: each four tuple once ─▶ validation: each entry of the state table once, in reverse ─▶ test phase 2
+//! ```
+//!
+//! `docs/methodology.md` says section by section what is where, and where it differs from the text.
+#![forbid(unsafe_code)]
+
+mod connections;
+mod phase2;
+mod read;
+pub mod result;
+mod run;
+pub mod scenario;
+mod talk;
+mod tell;
+mod trial;
+mod tuples;
+
+use std::path::Path;
+
+use natrig_bench::result::Status;
+use natrig_bench::scenario::{Word, bounds};
+use natrig_bench::settings::{Fault, Spots};
+use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
+use natrig_bench::{Engines, plan};
+
+use crate::result::Measured;
+use crate::scenario::{Kind, Scenario};
+
+/// `test = "rfc9693"`.
+#[derive(Debug)]
+pub struct Rfc9693;
+
+impl Test for Rfc9693 {
+    const NAME: &'static str = "rfc9693";
+    type Scenario = Scenario;
+    type Measured = Measured;
+
+    fn read(text: &str, file: &Path, known_profiles: &[&str]) -> Result<Scenario, Fault> {
+        read::read(text, file, known_profiles)
+    }
+
+    fn heading(scenario: &Scenario) -> (String, String) {
+        (scenario.title.clone(), scenario.question.clone())
+    }
+
+    fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+        if !options.designs.is_empty() {
+            scenario.designs.clone_from(&options.designs);
+            scenario.designs.sort_unstable();
+            scenario.designs.dedup();
+        }
+        scenario.link.kind = options.link.unwrap_or(scenario.link.kind);
+        scenario.repetitions = options.rounds.unwrap_or(scenario.repetitions);
+        scenario.seed = options.seed.unwrap_or(scenario.seed);
+        if !bounds::ROUNDS.contains(&scenario.repetitions) || !bounds::SEED.contains(&scenario.seed) {
+            return Err(format!(
+                "--rounds must lie between {} and {}, --seed between {} and {}",
+                bounds::ROUNDS.start(),
+                bounds::ROUNDS.end(),
+                bounds::SEED.start(),
+                bounds::SEED.end()
+            ));
+        }
+        read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
+    }
+
+    fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {
+        let world = scenario.world();
+        let engines = Engines::new(&world).map_err(|error| error.to_string())?;
+        let mut lines = plan(&world, &engines).map_err(|error| error.to_string())?;
+        let tests: Vec<&str> = scenario.tests.iter().copied().map(Kind::word).collect();
+        lines.push(format!("then {} × {}", scenario.repetitions, tests.join(", ")));
+        Ok(lines)
+    }
+
+    fn run(session: &mut Session<'_, Self>) -> Result<Status, TestError> {
+        run::run(session)
+    }
+
+    fn counts(record: &RecordOf<Self>) -> bool {
+        let measured = &record.measured;
+        let right = measured.trials.iter().all(|trial| trial.phases().all(|phase| phase.wrong() == 0));
+        right && !measured.figures.is_empty() && measured.figures.iter().all(|figure| !figure.values.is_empty())
+    }
+}

@@ -1,0 +1,132 @@
+//! The file format. What a file leaves out is as in [`Scenario::default`].
+
+use std::path::Path;
+
+use natrig_bench::scenario::values::ports;
+use natrig_bench::scenario::{
+    Design, Engine, KernelAddress, Word, bounds, read_layer, read_limits, read_link, read_topology,
+};
+use natrig_bench::settings::kinds::{number, one_or_more, text, whole, word};
+use natrig_bench::settings::{Fault, Section, Spots, walk};
+
+use crate::scenario::{Capacity, Establishment, Kind, Phase2, Scenario, Tuples};
+
+/// Entries of a list of connection numbers.
+const LIST_MAX: usize = 16;
+
+/// Reads `input`; relative paths in it start at the folder of `file`.
+pub(crate) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<Scenario, Fault> {
+    let title = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let mut scenario = Scenario { title, ..Scenario::default() };
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let spots = walk(input, |top| {
+        let scenario = &mut scenario;
+        top.set("title", &mut scenario.title, text);
+        top.set("question", &mut scenario.question, text);
+        top.set_list("designs", &mut scenario.designs, one_or_more(Design::ALL.len(), word));
+        top.set_list("engines", &mut scenario.engines, one_or_more(Engine::ALL.len(), word));
+        top.set("seed", &mut scenario.seed, whole(bounds::SEED));
+        top.set_list("tests", &mut scenario.tests, one_or_more(Kind::ALL.len(), word));
+        top.set("repetitions", &mut scenario.repetitions, whole(bounds::ROUNDS));
+        top.section("topology", |section| read_topology(section, &mut scenario.topology));
+        top.section("node", |section| read_layer(section, &mut scenario.node, folder, known_profiles));
+        top.section("gateway", |section| read_layer(section, &mut scenario.gateway, folder, known_profiles));
+        top.section("tuples", |section| read_tuples(section, &mut scenario.tuples));
+        top.section("establishment", |section| read_establishment(section, &mut scenario.establishment));
+        top.section("phase2", |section| read_phase2(section, &mut scenario.phase2));
+        let connections = || one_or_more(LIST_MAX, whole(bounds::FLOWS));
+        top.section("tear_down", |section| {
+            section.set_list("connections", &mut scenario.tear_down.connections, connections());
+        });
+        top.section("capacity", |section| read_capacity(section, &mut scenario.capacity));
+        top.section("scaling", |section| {
+            section.set_list("connections", &mut scenario.scaling.connections, connections());
+        });
+        top.section("limits", |section| read_limits(section, &mut scenario.limits));
+        top.section("link", |section| read_link(section, &mut scenario.link));
+    })?;
+    scenario.designs.sort_unstable();
+    scenario.tests.sort_unstable();
+    for (setting, layer, addresses) in [
+        ("node.nat", &mut scenario.node, &scenario.topology.node.addresses),
+        ("gateway.nat", &mut scenario.gateway, &scenario.topology.gateway.addresses),
+    ] {
+        if !spots.typed(setting) && addresses.len() > 1 {
+            layer.nat = KernelAddress::Snat;
+        }
+    }
+    check(&scenario, &spots)?;
+    Ok(scenario)
+}
+
+fn read_tuples(section: &mut Section<'_, '_>, tuples: &mut Tuples) {
+    section.set("connections", &mut tuples.connections, whole(bounds::FLOWS));
+    section.set("src_ports", &mut tuples.src_ports, ports);
+    section.set("dst_ports", &mut tuples.dst_ports, ports);
+    section.set("order", &mut tuples.order, word);
+    section.set("frame_size", &mut tuples.frame_size, whole(bounds::FRAME_BYTES));
+}
+
+fn read_establishment(section: &mut Section<'_, '_>, establishment: &mut Establishment) {
+    section.set("min_pps", &mut establishment.min_pps, whole(bounds::RATE_PPS));
+    section.set("max_pps", &mut establishment.max_pps, whole(bounds::RATE_PPS));
+    section.set("error", &mut establishment.error, number(bounds::PRECISION));
+    section.set("alpha", &mut establishment.alpha, number(0.01..=1.0));
+}
+
+fn read_phase2(section: &mut Section<'_, '_>, phase2: &mut Phase2) {
+    section.set("load_fraction", &mut phase2.load_fraction, number(0.01..=1.0));
+    section.set("ways", &mut phase2.ways, word);
+    section.set("trial_ms", &mut phase2.trial_ms, whole(bounds::TRIAL_MS));
+    section.set("error", &mut phase2.error, number(bounds::PRECISION));
+    section.set("loss_from", &mut phase2.loss_from, number(1.0..=10.0));
+    section.set("loss_step", &mut phase2.loss_step, number(0.01..=0.1));
+    section.set("latency_ms", &mut phase2.latency_ms, whole(bounds::TRIAL_MS));
+}
+
+fn read_capacity(section: &mut Section<'_, '_>, capacity: &mut Capacity) {
+    section.set("initial", &mut capacity.initial, whole(bounds::FLOWS));
+    section.set("maximum", &mut capacity.maximum, whole(bounds::FLOWS));
+    section.set("beta", &mut capacity.beta, number(0.01..=0.9));
+    section.set("gamma", &mut capacity.gamma, number(0.01..=0.9));
+    section.set("error", &mut capacity.error, whole(1..=1_000_000));
+}
+
+/// What must hold between settings.
+pub(crate) fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
+    let fault = |setting: &str, message: String, help: &str| {
+        Err(Fault { at: spots.of(setting), message, help: help.to_owned() })
+    };
+    let tuples = scenario.tuples_max();
+    for (setting, connections) in [
+        ("tuples.connections", scenario.connections_max()),
+        ("capacity.maximum", if scenario.does(Kind::Capacity) { scenario.capacity.maximum } else { 0 }),
+    ] {
+        if u64::from(connections) > tuples {
+            return fault(
+                setting,
+                format!(
+                    "{connections} connections are asked for, but pods × servers × ports make only {tuples} tuples"
+                ),
+                "lower it, or add pods, servers, source ports or destination ports",
+            );
+        }
+    }
+    let Establishment { min_pps, max_pps, error, .. } = scenario.establishment;
+    if f64::from(max_pps) <= f64::from(min_pps) * (1.0 + error) {
+        return fault(
+            "establishment.max_pps",
+            format!("there is nothing to search between min_pps = {min_pps} and max_pps = {max_pps}"),
+            "raise `max_pps`, or lower `min_pps`",
+        );
+    }
+    let Capacity { initial, maximum, error, .. } = scenario.capacity;
+    if scenario.does(Kind::Capacity) && (maximum <= initial || error >= maximum) {
+        return fault(
+            "capacity.maximum",
+            format!("`capacity` has nothing to search from {initial} to {maximum} connections within {error}"),
+            "raise `maximum`, or lower `initial` and `error`",
+        );
+    }
+    scenario.world().check().map_err(|violation| violation.into_fault(spots))
+}
