@@ -391,10 +391,22 @@ pub struct QuotaRules {
 pub enum FullPolicy {
     /// Refuses it (RFC 6888 REQ-11D).
     Refuse,
-    /// Evicts the least recently used of a few (BPF's LRU maps).
+    /// Evicts the least recently used session of a few.
     EvictOldest,
+    /// Evicts the least recently used entry of a few, of which each session has two, one for each direction (BPF's LRU maps). A session that
+    /// has lost one is translated in the other direction only.
+    EvictEntry,
+    /// The same, but a packet that finds the entry that is left makes the lost one again.
+    EvictEntryRestore,
     /// Evicts one that was never answered if there is one among a few, else refuses (Linux, early_drop).
     EvictUnreplied,
+}
+
+impl FullPolicy {
+    /// True if the two entries of a session go one by one.
+    pub const fn by_entry(self) -> bool {
+        matches!(self, Self::EvictEntry | Self::EvictEntryRestore)
+    }
 }
 
 /// The mapping table.

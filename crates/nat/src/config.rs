@@ -1,6 +1,6 @@
 //! What a translator is made from: a behaviour, and the addresses it acts on.
 
-use crate::behaviour::{Behaviour, Dependence, Overload, PortBlocks, Probe, ProtocolRules};
+use crate::behaviour::{Behaviour, Dependence, HoldRules, Overload, PortBlocks, Probe, ProtocolRules};
 use crate::policy::Policy;
 use core::net::Ipv4Addr;
 
@@ -119,6 +119,7 @@ impl Config {
             return Err(ConfigError::Capacity(behaviour.table.capacity));
         }
         validate_ports(behaviour)?;
+        validate_eviction(behaviour)?;
         validate_quota(behaviour)?;
         validate_numbers(behaviour)
     }
@@ -197,6 +198,19 @@ fn validate_ports(behaviour: &Behaviour) -> Result<(), ConfigError> {
     let scans = ports.probe == Probe::Scan && behaviour.udp.overload == Overload::Never;
     if ports.parity && behaviour.udp.translate && !scans {
         return Err(ConfigError::Conflict("parity needs probe = scan, and overload = never for udp"));
+    }
+    Ok(())
+}
+
+fn validate_eviction(behaviour: &Behaviour) -> Result<(), ConfigError> {
+    let shares = |rules: &ProtocolRules| rules.translate && rules.overload != Overload::PerEndpoint;
+    let shared = [&behaviour.udp, &behaviour.tcp, &behaviour.icmp].into_iter().any(shares);
+    let HoldRules { tcp_fin_s, tcp_rst_s, udp_s, icmp_s } = behaviour.hold;
+    let holds = [tcp_fin_s, tcp_rst_s, udp_s, icmp_s] != [0; 4];
+    if behaviour.table.full.by_entry() && (shared || behaviour.ports.reuse_source_mapping || holds) {
+        return Err(ConfigError::Conflict(
+            "eviction by entry needs overload = per-endpoint, no reuse_source_mapping, and no holds",
+        ));
     }
     Ok(())
 }

@@ -38,6 +38,10 @@ pub struct Counters {
     pub evicted: u64,
     /// Sessions that ended because a new configuration does not allow them ([`Nat::adopt`](crate::Nat::adopt)).
     pub revoked: u64,
+    /// Entries of sessions evicted one by one, where the profile does that. A session that has lost both counts as evicted, too.
+    pub entries_evicted: u64,
+    /// Entries that were evicted and made again.
+    pub entries_restored: u64,
     /// ICMP errors translated, both directions.
     pub icmp_errors: u64,
     /// Gauge: entries in the table now, held ports included.
@@ -68,6 +72,8 @@ impl Default for Counters {
             created: 0,
             expired: 0,
             evicted: 0,
+            entries_evicted: 0,
+            entries_restored: 0,
             revoked: 0,
             icmp_errors: 0,
             live: 0,

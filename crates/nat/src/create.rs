@@ -1,6 +1,7 @@
 //! New sessions.
 
 use crate::behaviour::{Dependence, FullPolicy};
+use crate::entries::ENTRIES_PER_SESSION;
 use crate::outbound::Flow;
 use crate::session::{ICMP, Session, TCP, flag};
 use crate::sources::SourceRefusal;
@@ -12,7 +13,7 @@ use core::net::Ipv4Addr;
 use rand::RngExt;
 
 /// Entries looked at for one to evict: Linux looks into eight hash chains (NF_CT_EVICTION_RANGE).
-const EVICTION_SAMPLE: u32 = 8;
+pub(crate) const EVICTION_SAMPLE: u32 = 8;
 
 impl Nat {
     /// Makes a session for an outbound flow that has none, in its mapping or in a new one.
@@ -102,6 +103,7 @@ impl Nat {
         let found = self.table.find_inbound(hash, flow.protocol, flow.addrs, flow.ports);
         if let Some(index) = found {
             if !self.is_dead(index) {
+                self.restore(index, Direction::Inbound);
                 self.follow(index, Direction::Inbound, flow);
                 return Ok(());
             }
@@ -171,11 +173,12 @@ impl Nat {
 
     /// The session that has to go for a new one, if the table is full.
     fn choose_victim(&mut self) -> Result<Option<u32>, DropReason> {
-        if !self.table.slab.is_full() {
+        let policy = self.config.behaviour.table.full;
+        if !self.table.slab.is_full() || policy.by_entry() {
             return Ok(None);
         }
-        let victim = match self.config.behaviour.table.full {
-            FullPolicy::Refuse => None,
+        let victim = match policy {
+            FullPolicy::Refuse | FullPolicy::EvictEntry | FullPolicy::EvictEntryRestore => None,
             FullPolicy::EvictOldest => self.sample_oldest(),
             FullPolicy::EvictUnreplied => self.sample_unreplied(),
         };
@@ -184,23 +187,28 @@ impl Nat {
 
     /// Ends the victim if there still is no room without.
     fn make_room(&mut self, victim: Option<u32>) {
+        if self.config.behaviour.table.full.by_entry() {
+            self.make_room_for(ENTRIES_PER_SESSION, None);
+        }
         if let Some(victim) = victim.filter(|_| self.table.slab.is_full()) {
             self.end_early(victim, false);
             self.counters.evicted += 1;
         }
     }
 
-    /// The least recently used of a few. A session was used last when its deadline was set.
+    /// The tick at which a session was used last: when its deadline was set.
+    pub(crate) fn last_used(&self, index: u32) -> u32 {
+        let session = self.table.slab.at(index);
+        session.expires.wrapping_sub(self.timeouts[session.state as usize])
+    }
+
+    /// The least recently used of a few.
     fn sample_oldest(&mut self) -> Option<u32> {
         let capacity = self.table.slab.entries.len() as u32;
-        let used = |nat: &Self, index: u32| {
-            let session = nat.table.slab.at(index);
-            session.expires.wrapping_sub(nat.timeouts[session.state as usize])
-        };
         let mut oldest = self.rng.random_range(0..capacity);
         for _ in 1..EVICTION_SAMPLE {
             let other = self.rng.random_range(0..capacity);
-            if before(used(self, other), used(self, oldest)) {
+            if before(self.last_used(other), self.last_used(oldest)) {
                 oldest = other;
             }
         }

@@ -163,6 +163,7 @@ impl Nat {
     /// do that: what strangers send makes no state.
     pub(crate) fn follow_inbound(&mut self, found: &InboundRewrite, flow: &Flow) {
         if found.has_session {
+            self.restore(found.index, Direction::Inbound);
             self.follow(found.index, Direction::Inbound, flow);
             return;
         }

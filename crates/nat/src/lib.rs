@@ -21,6 +21,7 @@ mod counters;
 mod create;
 mod destinations;
 mod engine;
+mod entries;
 mod forwarder;
 mod fragments;
 mod hash;

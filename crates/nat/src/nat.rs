@@ -87,6 +87,7 @@ impl Nat {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         let protocols = [&behaviour.udp, &behaviour.tcp, &behaviour.icmp];
         let capacity = behaviour.table.capacity;
+        let sessions = Table::sessions_max(capacity, behaviour.table.full.by_entry());
         let addresses = config.outside.len();
         let keys = protocols.map(|rules| Keys::new(rules, behaviour.ports.reuse_source_mapping));
         let overload = protocols.map(|rules| rules.overload);
@@ -102,12 +103,12 @@ impl Nat {
         let held = HeldPool::new(behaviour.fragments.max_held, longest);
         let limits = &behaviour.quota;
         Ok(Self {
-            table: Table::new(capacity, keys, hash, 0),
+            table: Table::new(capacity, behaviour.table.full.by_entry(), keys, hash, 0),
             ports,
             sources: needs_sources(behaviour, addresses)
                 .then(|| Sources::new(limits, behaviour.ports.range, addresses)),
             destinations: (behaviour.ports.max_per_destination > 0)
-                .then(|| Destinations::new(capacity, behaviour.ports.max_per_destination)),
+                .then(|| Destinations::new(sessions, behaviour.ports.max_per_destination)),
             fragments: Fragments::new(&behaviour.fragments),
             scratch: vec![0; held.slot_len()].into_boxed_slice(),
             held,
@@ -148,7 +149,7 @@ impl Nat {
         let used = self.table.slab.entries.iter().filter(|session| !session.is_free());
         used.filter(|session| before(self.clock, session.expires)).map(|session| {
             let left = session.expires.wrapping_sub(self.now).cast_signed().max(0).cast_unsigned();
-            MappingView::new(session, u64::from(left) * TICK_NS)
+            MappingView::new(session, u64::from(left) * TICK_NS, self.table.lost(session))
         })
     }
 

@@ -239,6 +239,9 @@ impl Nat {
         flow: &Flow,
         index: u32,
     ) -> Result<Verdict, DropReason> {
+        if !self.restore(index, Direction::Outbound) {
+            return Err(DropReason::NoMapping);
+        }
         let session = *self.table.slab.at(index);
         if session.has(flag::HAIRPIN) {
             return self.hairpin(frame, packet, flow, &Rewrite::of(&session, true), Some(index));

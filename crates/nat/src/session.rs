@@ -4,6 +4,7 @@
 //! is a mapping of its own; with wider mapping the sessions of one mapping form a ring, and the mapping lives as long as the ring does:
 //! there is no second kind of record.
 
+use crate::Direction;
 use crate::index::NONE;
 use crate::pair::{Addrs, Ports};
 use crate::tcp::State;
@@ -31,6 +32,8 @@ pub(crate) mod flag {
     pub(crate) const PEER_HEAD: u8 = 32;
     /// Ended; only its port is still held.
     pub(crate) const HELD: u8 = 64;
+    /// One of its two entries has been evicted: it is found by packets of one direction only.
+    pub(crate) const HALF: u8 = 128;
 }
 
 /// The ordinary path may translate UDP packets of a session.
@@ -132,7 +135,7 @@ impl Session {
             TCP => QUICK_TCP,
             _ => 0,
         };
-        let ordinary = self.flags & (flag::HELD | flag::HAIRPIN) == 0;
+        let ordinary = self.flags & (flag::HELD | flag::HAIRPIN | flag::HALF) == 0;
         let out = if ordinary && self.state.is_steady(true) { code } else { 0 };
         let inb = if ordinary && self.state.is_steady(false) { code } else { 0 };
         self.quick = out | inb << 4;
@@ -246,10 +249,12 @@ pub struct MappingView {
     pub packets_out: u32,
     /// Inbound packets translated (modulo 2³²).
     pub packets_in: u32,
+    /// The direction whose packets find it no more, because its entry has been evicted.
+    pub lost: Option<Direction>,
 }
 
 impl MappingView {
-    pub(crate) fn new(session: &Session, expires_in_ns: u64) -> Self {
+    pub(crate) fn new(session: &Session, expires_in_ns: u64, lost: Option<Direction>) -> Self {
         let end = |(addr, port)| SocketAddrV4::new(Ipv4Addr::from_bits(addr), port);
         Self {
             protocol: session.protocol,
@@ -260,6 +265,7 @@ impl MappingView {
             expires_in_ns,
             packets_out: session.packets_out,
             packets_in: session.packets_in,
+            lost,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sessions and every way to find one.
 
+use crate::Direction;
 use crate::behaviour::{Dependence, Overload, ProtocolRules};
 use crate::hash::{KeyKind, KeyedHash};
 use crate::index::{Index, Load};
@@ -53,6 +54,9 @@ pub(crate) struct Table {
     pub(crate) wheel: Wheel,
     keys: [Keys; 3],
     pending: ArrayVec<Pending, PENDING_MAX>,
+    /// Sessions that have lost one of their two entries, and how many entries there may be.
+    halves: u32,
+    entries_max: u32,
     /// Sessions that have ended.
     pub(crate) ended: u64,
 }
@@ -68,7 +72,14 @@ struct Pending {
 }
 
 impl Table {
-    pub(crate) fn new(capacity: u32, keys: [Keys; 3], hash: KeyedHash, now: u32) -> Self {
+    /// Most sessions that a table of this capacity can have: where each has two entries that go one by one, all may have lost one.
+    pub(crate) const fn sessions_max(capacity: u32, by_entry: bool) -> u32 {
+        if by_entry { 2 * capacity } else { capacity }
+    }
+
+    pub(crate) fn new(capacity: u32, by_entry: bool, keys: [Keys; 3], hash: KeyedHash, now: u32) -> Self {
+        let entries_max = 2 * capacity;
+        let capacity = Self::sessions_max(capacity, by_entry);
         let groups = keys
             .iter()
             .map(|keys| usize::from(keys.inside) + usize::from(keys.outside) + usize::from(keys.peer))
@@ -83,6 +94,8 @@ impl Table {
             wheel: Wheel::new(now),
             keys,
             pending: ArrayVec::new(),
+            halves: 0,
+            entries_max,
             ended: 0,
         }
     }
@@ -269,6 +282,77 @@ impl Table {
         self.inbound.remove(self.inbound_hash(session.protocol, session.in_addrs, session.in_ports), index);
         self.unlink_groups(index, &session);
         self.slab.leave_ring(index);
+        self.halves -= u32::from(session.has(flag::HALF));
+    }
+
+    /// True if there is room for so many entries.
+    pub(crate) const fn has_room_for(&self, entries: u32) -> bool {
+        2 * self.slab.live() - self.halves + entries <= self.entries_max
+    }
+
+    /// Takes one of a session's two entries away.
+    pub(crate) fn lose(&mut self, index: u32, lost: Direction) {
+        self.flush();
+        let session = self.slab.at_mut(index);
+        session.flags |= flag::HALF;
+        session.settle();
+        let session = *session;
+        self.halves += 1;
+        match lost {
+            Direction::Outbound => {
+                let hash = self.outbound_hash(session.protocol, session.out_addrs, session.out_ports);
+                self.outbound.remove(hash, index)
+            }
+            Direction::Inbound => {
+                let hash = self.inbound_hash(session.protocol, session.in_addrs, session.in_ports);
+                self.inbound.remove(hash, index)
+            }
+        };
+    }
+
+    /// Makes the entry again that a session has lost.
+    pub(crate) fn regain(&mut self, index: u32, lost: Direction) {
+        let session = self.slab.at_mut(index);
+        session.flags &= !flag::HALF;
+        session.settle();
+        let session = *session;
+        self.halves -= 1;
+        match lost {
+            Direction::Outbound => {
+                let hash = self.outbound_hash(session.protocol, session.out_addrs, session.out_ports);
+                self.outbound.insert(hash, index);
+            }
+            Direction::Inbound => {
+                let hash = self.inbound_hash(session.protocol, session.in_addrs, session.in_ports);
+                self.inbound.insert(hash, index);
+            }
+        }
+    }
+
+    /// The session that has the entry of this direction which a session has, or would have.
+    pub(crate) fn holder(&self, session: &Session, dir: Direction) -> Option<u32> {
+        let protocol = session.protocol;
+        match dir {
+            Direction::Outbound => {
+                let hash = self.outbound_hash(protocol, session.out_addrs, session.out_ports);
+                self.find_outbound(hash, protocol, session.out_addrs, session.out_ports)
+            }
+            Direction::Inbound => {
+                let hash = self.inbound_hash(protocol, session.in_addrs, session.in_ports);
+                self.find_inbound(hash, protocol, session.in_addrs, session.in_ports)
+            }
+        }
+    }
+
+    /// The direction whose entry a session has lost.
+    pub(crate) fn lost(&self, session: &Session) -> Option<Direction> {
+        let is_it = |index: u32| core::ptr::eq(self.slab.at(index), session);
+        let found = |dir| self.holder(session, dir).is_some_and(is_it);
+        match session.has(flag::HALF) {
+            false => None,
+            true if found(Direction::Outbound) => Some(Direction::Inbound),
+            true => Some(Direction::Outbound),
+        }
     }
 
     /// True if the session's outside port is used by no other session of its mapping.

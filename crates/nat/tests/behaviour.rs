@@ -3,7 +3,7 @@
 mod kit;
 
 use kit::*;
-use natrig_nat::behaviour::{AddressChoice, Dependence, Exhaustion, Hairpin, Overload, PortRange, Refresh};
+use natrig_nat::behaviour::{AddressChoice, Dependence, Exhaustion, FullPolicy, Hairpin, Overload, PortRange, Refresh};
 use natrig_nat::{Cidr, Direction, DropReason, EgressRule, Verdict};
 use std::collections::HashSet;
 
@@ -332,10 +332,13 @@ fn exhaustion_is_silent_or_answered_and_evicts_nobody() {
     }
 }
 
-/// BPF's LRU maps forget who has been silent longest; Linux drops only what was never answered.
+/// One forgets who has been silent longest (by entry: see eviction.rs); Linux drops only what was never answered.
 #[test]
 fn full_tables_evict_as_their_profile_does() {
-    let mut rig = Rig::new("cilium-bpf", |config| config.behaviour.table.capacity = 64);
+    let mut rig = Rig::new("cilium-bpf", |config| {
+        config.behaviour.table.capacity = 64;
+        config.behaviour.table.full = FullPolicy::EvictOldest;
+    });
     for host in 1..=32 {
         rig.map_udp(&format!("10.0.0.{host}:40000"), SERVER);
     }

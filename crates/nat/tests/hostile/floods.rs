@@ -91,13 +91,15 @@ fn withstands(name: &str, rig: &mut Rig, flood: impl FnOnce(&mut Rig, &Honest)) 
 fn half_open_connections_push_nobody_out() {
     for name in Profile::names() {
         let mut rig = rig(name, |_| ());
-        let lru = rig.nat.config().behaviour.table.full == FullPolicy::EvictOldest;
+        let full = rig.nat.config().behaviour.table.full;
+        let lru = full == FullPolicy::EvictOldest || full.by_entry();
         let counters = withstands(name, &mut rig, |rig, honest| {
             for number in 0..20 * CAPACITY {
                 let to =
                     SocketAddrV4::new(Ipv4Addr::from_bits(0xcb00_7100 + number / 50_000), 1 + (number % 50_000) as u16);
                 let from = SocketAddrV4::new(ATTACKER, 1024 + (number % 60_000) as u16);
                 rig.pass(Direction::Outbound, &packet::tcp(from, to, SYN, number, b"").frame());
+                rig.now_ns += 100_000;
                 // Where the table forgets who was silent longest, those who talk are never among them.
                 if lru && number % 50 == 0 {
                     honest.alive(rig);

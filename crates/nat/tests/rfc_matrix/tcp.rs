@@ -1,6 +1,6 @@
 //! RFC 5382.
 
-use natrig_nat::behaviour::{Dependence, Overload, UnsolicitedSyn};
+use natrig_nat::behaviour::{Dependence, FullPolicy, Overload, UnsolicitedSyn};
 use natrig_nat::{Config, Direction};
 
 use crate::foreign::Content;
@@ -138,6 +138,7 @@ fn with_filters(config: &mut Config, tcp: Dependence, udp: Dependence) {
     }
     behaviour.ports.reuse_source_mapping = false;
     behaviour.ports.evict_closing_within = 0;
+    behaviour.table.full = FullPolicy::Refuse;
     behaviour.tcp_rules.unsolicited_syn = UnsolicitedSyn::Drop;
 }
 

@@ -75,7 +75,7 @@ impl Reference {
         if self.sessions.len() >= self.behaviour().table.capacity as usize {
             let unreplied = self.sessions.iter().any(|session| !session.replied);
             match self.behaviour().table.full {
-                FullPolicy::EvictOldest => {}
+                FullPolicy::EvictOldest | FullPolicy::EvictEntry | FullPolicy::EvictEntryRestore => {}
                 // Only a few are looked at.
                 FullPolicy::EvictUnreplied if unreplied => may.push(DropReason::TableFull),
                 FullPolicy::EvictUnreplied | FullPolicy::Refuse => must.push(DropReason::TableFull),
