@@ -1,5 +1,6 @@
 //! `natrig run` and what it leaves.
 
+mod cluster;
 pub(crate) mod killed;
 mod measured;
 mod mistakes;
@@ -11,7 +12,7 @@ mod stopped;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 26] = [
+pub(crate) const CASES: [Case; 30] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -37,5 +38,9 @@ pub(crate) const CASES: [Case; 26] = [
     case("run::mistakes_in_scenarios", Anybody, mistakes::scenarios),
     case("run::scenarios_that_cannot_be_read", Anybody, mistakes::unreadable_scenarios),
     case("run::mistakes_on_the_command_line", Anybody, mistakes::command_line),
+    in_namespaces("run::clusters_are_as_is_known_of_them", Each, cluster::matrix),
+    in_namespaces("run::traces_tell_what_is_wrong", Each, cluster::traces),
+    case("run::a_clusters_own_settings_become_a_scenario", Anybody, cluster::imports),
+    case("run::mistakes_about_clusters", Anybody, cluster::mistakes),
     case("run::reports_of_what_is_no_result", Anybody, mistakes::reports),
 ];

@@ -35,15 +35,24 @@ pub fn find() -> Option<PathBuf> {
 
 /// Loads a ruleset into the namespace of the calling thread: all of it, or nothing.
 pub(crate) fn load(ruleset: &Value) -> Result<(), NftError> {
+    run(&["-j", "-f", "-"], &ruleset.to_string())
+}
+
+/// The same for a ruleset in nft's own language.
+pub(crate) fn load_text(ruleset: &str) -> Result<(), NftError> {
+    run(&["-f", "-"], ruleset)
+}
+
+fn run(arguments: &[&str], input: &str) -> Result<(), NftError> {
     let program = find().ok_or(NftError::Missing)?;
     let mut child = Command::new(program)
-        .args(["-j", "-f", "-"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
     // A program that ends early says why on stderr; that it no longer reads is no news then.
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(ruleset.to_string().as_bytes()));
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

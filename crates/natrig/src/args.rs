@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use natrig_bench::scenario::{Design, Effort, LinkKind, Word};
+use natrig_cluster::model::Exit;
+use natrig_cluster::probe::Protocol;
 
 /// The name of a world that is given none.
 pub(crate) const DEFAULT_NAME: &str = "natrig";
@@ -24,6 +26,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Measure a scenario; without one, the built-in quick look at all four designs
     Run(Run),
+    /// Follow one packet through a cluster and its answer back: routes, rules, translations, and where it died
+    Trace(Trace),
+    /// Make a scenario of a cluster's own settings: Cilium's ConfigMap or Helm values, or aws-node's environment
+    Import(Import),
     /// Set up the world of a scenario for programs of your own, with our NAT in it
     Up(Up),
     /// Run a program inside a world that is up
@@ -76,6 +82,40 @@ pub(crate) struct Run {
     /// Print what would be built and measured, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trace {
+    /// Scenario file of a cluster, as bench-configs/cluster-*.toml
+    pub(crate) scenario: PathBuf,
+    /// Who asks: a pod, such as n1-p1, or a kind of destination
+    #[arg(long, default_value = "n1-p1")]
+    pub(crate) from: String,
+    /// Who is asked: internet, vpc-host, peer-pod, remote-node, metadata, peered, or a pod
+    #[arg(long)]
+    pub(crate) to: String,
+    /// What is sent
+    #[arg(long, default_value = "udp", value_parser = word::<Protocol>, value_name = "udp|tcp|icmp")]
+    pub(crate) protocol: Protocol,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// YAML, as of `kubectl -n kube-system get configmap cilium-config ip-masq-agent -o yaml`, `helm get values cilium` or `kubectl -n
+    /// kube-system get daemonset aws-node -o yaml`
+    pub(crate) file: PathBuf,
+    /// The way out of the VPC, which such files do not tell
+    #[arg(long, value_parser = word::<Exit>, value_name = "nat-gateway|internet-gateway|none")]
+    pub(crate) exit: Option<Exit>,
+    /// Names of the nodes' network interfaces, the primary one first
+    #[arg(long, value_delimiter = ',', value_name = "ens5,ens6")]
+    pub(crate) interfaces: Vec<String>,
+    /// Where to write the scenario, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
     };
     let outcome = match args.command.unwrap_or_default() {
         Command::Run(run) => command::run::run(&run),
+        Command::Trace(trace) => command::trace::trace(&trace),
+        Command::Import(import) => command::import::import(&import),
         Command::Up(up) => command::world::up(&up),
         Command::Exec(exec) => command::world::exec(&exec),
         Command::Down(down) => command::world::down(&down),

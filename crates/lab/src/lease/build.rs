@@ -18,6 +18,7 @@ use super::conntrack::Conntrack;
 use super::ethtool::Ethtool;
 use super::napi;
 use super::netns::Namespace;
+use super::routing;
 use crate::nft::{self, NftError};
 use crate::plan::kernel_nat::no_ruleset;
 use crate::plan::{At, CONNTRACK_MAX, Offload, Plan, Step, VethEnd};
@@ -209,6 +210,27 @@ impl Site {
                     .output_interface(index)
                     .build();
                 refused(netlink.route().add(route).execute().await)
+            }
+            Step::TableRoute { at, table, destination, via } => {
+                let (netlink, index) = self.interface(at)?;
+                refused(routing::add_route(&netlink, index, *table, *destination, *via).await)
+            }
+            Step::Rule { namespace, rule } => {
+                let room = self.go_to(namespace)?;
+                refused(routing::add_rule(&self.netlink(room)?, rule).await)
+            }
+            Step::Vxlan { at, id, port, local, mac, mtu } => {
+                let room = self.go_to(&at.namespace)?;
+                let link = routing::vxlan(&at.interface, *id, *port, *local, *mac, *mtu);
+                refused(self.netlink(room)?.link().add(link).execute().await)
+            }
+            Step::TunnelPeer { at, mac, remote } => {
+                let (netlink, index) = self.interface(at)?;
+                refused(routing::add_tunnel_peer(&netlink, index, *mac, *remote).await)
+            }
+            Step::Ruleset { namespace, text } => {
+                self.go_to(namespace)?;
+                Ok(nft::load_text(text)?)
             }
             Step::Nat { at, nat } => {
                 self.go_to(&at.namespace)?;

@@ -6,10 +6,14 @@ mod build;
 mod conntrack;
 mod counters;
 mod ethtool;
+mod ip_counters;
 mod kernel;
+mod lookup;
 mod napi;
 mod netlink;
 mod netns;
+mod routing;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -22,8 +26,11 @@ use thiserror::Error;
 pub use self::build::{BuildError, StepError};
 pub use self::conntrack::ConntrackCounters;
 pub use self::counters::{CountersError, InterfaceCounters};
+pub use self::ip_counters::IpCounters;
 pub use self::kernel::{KernelBox, KernelBoxError, KernelCounters};
+pub use self::lookup::{Lookup, LookupError, Way};
 pub use self::netns::Namespace;
+pub use self::watch::{Heading, RULE_LOG_GROUP, RuleHit, Seen, Sighting, Watch, WatchError};
 use crate::plan::Plan;
 use crate::procfs;
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 /// Numbers from `linux/netlink.h`.
@@ -31,6 +32,9 @@ pub(super) enum Ask {
     All,
 }
 
+/// A message: its kind, and its attributes.
+pub(super) type Message = (u16, Vec<u8>);
+
 /// A netlink socket. It speaks for the namespace that it was opened in, wherever it is used.
 #[derive(Debug)]
 pub(super) struct Netlink {
@@ -42,6 +46,17 @@ impl Netlink {
     pub(super) fn open(protocol: SockProtocol) -> io::Result<Self> {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         Ok(Self { socket, sequence: 0 })
+    }
+
+    /// What has come unasked: kind and attributes of each message of one datagram; none if nothing waits.
+    pub(super) fn unasked(&self) -> io::Result<Option<Vec<Message>>> {
+        let mut buffer = vec![0; REPLY_MAX];
+        let len = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN) => return Ok(None),
+            other => other?,
+        };
+        let message = |(kind, payload): (u16, &[u8])| Some((kind, payload.get(PROTOCOL_HEADER_LEN..)?.to_vec()));
+        Ok(Some(messages(&buffer[..len]).filter_map(message).collect()))
     }
 
     /// Sends a request; returns the attributes of each message of the reply, none if there was only an acknowledgement.

@@ -2,6 +2,7 @@
 
 mod four_box;
 pub(crate) mod kernel_nat;
+mod routing;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::kernel_nat::{KernelNat, PortChoice, Translate};
+pub use self::routing::{Mark, RoutingRule, TABLE_MAIN};
 use crate::net::{Ipv4Net, mac_text};
 
 /// What is done, in order. Nothing of it outlives the process that builds it.
@@ -115,6 +117,59 @@ pub enum Step {
         via: Ipv4Addr,
         /// The address that connections leave from.
         source: Ipv4Addr,
+    },
+    /// Adds a route to a table by its number, [`TABLE_MAIN`] or one that a rule leads to.
+    TableRoute {
+        /// The interface.
+        at: At,
+        /// The table.
+        table: u32,
+        /// What is reached by it.
+        destination: Ipv4Net,
+        /// The neighbour, which need not be in a network of the interface; none: the destination is a neighbour itself.
+        via: Option<Ipv4Addr>,
+    },
+    /// Adds a rule that says which table is asked for a route.
+    Rule {
+        /// Where.
+        namespace: String,
+        /// The rule.
+        rule: RoutingRule,
+    },
+    /// Makes an interface that wraps frames in UDP (VXLAN, RFC 7348) and learns nothing by itself.
+    Vxlan {
+        /// The interface.
+        at: At,
+        /// The network's number.
+        id: u32,
+        /// UDP port at both ends.
+        port: u16,
+        /// The address that wrapped frames are sent from.
+        local: Ipv4Addr,
+        /// The interface's MAC address.
+        #[serde(with = "mac_text")]
+        #[schemars(with = "String")]
+        mac: MacAddr,
+        /// Largest IP packet inside, bytes.
+        mtu: u16,
+    },
+    /// Tells a VXLAN interface which host a MAC address is behind.
+    TunnelPeer {
+        /// The interface.
+        at: At,
+        /// The MAC address of the other host's interface.
+        #[serde(with = "mac_text")]
+        #[schemars(with = "String")]
+        mac: MacAddr,
+        /// The other host.
+        remote: Ipv4Addr,
+    },
+    /// Loads rules for packets, in the language of nft(8). Needs that program.
+    Ruleset {
+        /// Where.
+        namespace: String,
+        /// What `nft -f -` reads.
+        text: String,
     },
     /// Has the kernel translate, in place of how it did before. Needs the program `nft`.
     Nat {
@@ -267,6 +322,25 @@ impl fmt::Display for Step {
             }
             Self::Route { at, destination, via, source } => {
                 write!(f, "route     {at}: {destination} via {via}, on link, from {source}")
+            }
+            Self::TableRoute { at, table, destination, via } => {
+                write!(f, "route     {at}: {destination}")?;
+                if let Some(via) = via {
+                    write!(f, " via {via}, on link")?;
+                }
+                if *table == TABLE_MAIN { Ok(()) } else { write!(f, ", table {table}") }
+            }
+            Self::Rule { namespace, rule } => write!(f, "rule      {namespace}: {rule}"),
+            Self::Vxlan { at, id, port, local, mac, mtu } => {
+                let mac = mac_text::format(*mac);
+                write!(f, "vxlan     {at} ({mac}): id {id}, port {port}, from {local}, mtu {mtu}")
+            }
+            Self::TunnelPeer { at, mac, remote } => {
+                write!(f, "tunnel    {at}: {} is behind {remote}", mac_text::format(*mac))
+            }
+            Self::Ruleset { namespace, text } => {
+                write!(f, "ruleset   {namespace}:")?;
+                text.lines().try_for_each(|line| write!(f, "\n            {line}"))
             }
             Self::Nat { at, nat } => write!(f, "nat       {at}: {nat}"),
             Self::NoNat { namespace } => write!(f, "nat       {namespace}: none"),

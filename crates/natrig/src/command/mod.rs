@@ -1,10 +1,12 @@
 //! What can be done.
 
 pub(crate) mod doctor;
+pub(crate) mod import;
 pub(crate) mod nat;
 pub(crate) mod profiles;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod trace;
 pub(crate) mod world;
 
 use std::io::{self, Write};

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use natrig_bench::result::Program;
 use natrig_bench::scenario::{Scenario, Suite, SuiteError};
 use natrig_bench::settings::{RATES, Source};
+use natrig_cluster::test::ClusterTest;
 use natrig_cutover::Toggle;
 use natrig_report::document::Tell;
 use natrig_rfc9693::Rfc9693;
@@ -32,7 +33,7 @@ impl Known {
 }
 
 /// All tests besides the rates.
-pub(crate) const TESTS: &[Known] = &[Known::of::<Rfc9693>(), Known::of::<Toggle>()];
+pub(crate) const TESTS: &[Known] = &[Known::of::<Rfc9693>(), Known::of::<Toggle>(), Known::of::<ClusterTest>()];
 
 /// Measures, writes the result after every step, and shows it.
 pub(crate) fn run(args: &Run) -> Outcome {

@@ -1,0 +1,94 @@
+//! Clusters as a test that `natrig run` knows: each is built, asked, and taken down.
+
+use std::path::Path;
+
+use natrig_bench::result::Status;
+use natrig_bench::settings::Fault;
+use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::build;
+use crate::matrix::{self, Matrix};
+use crate::settings::{self, Scenario};
+
+/// `test = "cluster"`.
+#[derive(Debug)]
+pub struct ClusterTest;
+
+/// What was measured of each cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Measured {
+    /// In the order of the scenario's designs.
+    pub designs: Vec<MeasuredDesign>,
+}
+
+/// What was measured of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MeasuredDesign {
+    /// The design's name.
+    pub name: String,
+    /// Who reaches whom, and who sees which address.
+    pub matrix: Matrix,
+}
+
+impl Test for ClusterTest {
+    const NAME: &'static str = "cluster";
+    type Scenario = Scenario;
+    type Measured = Measured;
+
+    fn read(text: &str, file: &Path, _known_profiles: &[&str]) -> Result<Scenario, Fault> {
+        settings::read(text, file)
+    }
+
+    fn heading(scenario: &Scenario) -> (String, String) {
+        (scenario.title.clone(), scenario.question.clone())
+    }
+
+    fn change(_scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+        options.refuse(&["--design", "--link", "--rounds", "--seed"])
+    }
+
+    fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {
+        let mut lines = Vec::new();
+        for design in &scenario.designs {
+            if scenario.designs.len() > 1 {
+                lines.push(format!("{}: {}", design.name, design.title));
+            }
+            lines.extend(build::plan(&design.cluster).to_string().lines().map(str::to_owned));
+        }
+        Ok(lines)
+    }
+
+    fn run(session: &mut Session<'_, Self>) -> Result<Status, TestError> {
+        if let Some(reason) = session.privilege.why_memory() {
+            let message = format!("a cluster needs namespaces, which this environment refuses: {reason}");
+            return Err(TestError::Environment(format!("{message}\nhelp: natrig doctor says what is missing")));
+        }
+        if natrig_lab::nft::find().is_none() {
+            return Err(TestError::Environment(natrig_lab::nft::NftError::Missing.to_string()));
+        }
+        let designs = session.record.scenario.designs.clone();
+        for (nth, design) in designs.iter().enumerate() {
+            if session.cancelled() {
+                return Ok(Status::Interrupted);
+            }
+            session.phase(&design.title, nth as f64 / designs.len() as f64);
+            let matrix = matrix::measure(&design.cluster, &design.from).map_err(|error| {
+                let message = format!("measure {}: {error}", design.name);
+                if error.is_environment() { TestError::Environment(message) } else { TestError::Failed(message) }
+            })?;
+            session.record.measured.designs.push(MeasuredDesign { name: design.name.clone(), matrix });
+            session.save();
+        }
+        Ok(Status::Complete)
+    }
+
+    fn counts(record: &RecordOf<Self>) -> bool {
+        let explained = |measured: &matrix::Measured| {
+            measured.death.as_ref().is_none_or(|death| death.cause != crate::death::Cause::Unexplained)
+        };
+        !record.measured.designs.is_empty()
+            && record.measured.designs.iter().flat_map(|design| design.matrix.measured()).all(explained)
+    }
+}
