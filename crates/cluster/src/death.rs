@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use natrig_bench::settings::Word;
 use natrig_bench::words;
 use natrig_lab::lease::Heading;
 use schemars::JsonSchema;

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use natrig_bench::settings::Word;
 use natrig_bench::words;
 use natrig_lab::net::Ipv4Net;
 use schemars::JsonSchema;

@@ -36,7 +36,7 @@ macro_rules! words {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad($crate::settings::Word::word(*self))
+                f.pad(self.word())
             }
         }
     };

@@ -10,6 +10,7 @@ pub mod yaml;
 
 use std::fmt;
 
+use natrig_bench::settings::Word;
 use natrig_bench::words;
 use thiserror::Error;
 

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use natrig_bench::settings::Word;
 use natrig_bench::words;
 use natrig_lab::lease::{
     BuildError, CloseError, EnterError, Heading, IpCounters, Lease, RuleHit, Sighting, Watch, WatchError,

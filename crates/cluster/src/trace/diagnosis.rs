@@ -1,5 +1,6 @@
 //! What a death is called, why it came, and the setting that mends it.
 
+use natrig_bench::settings::Word;
 use natrig_bench::words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
