@@ -172,7 +172,9 @@ impl Nat {
             // bpf/lib/nat.h, snat_v4_nat_can_skip: below the range the host's ports are its own.
             let own_port = flow.protocol != ICMP && !self.ports.in_ranges(slot_of(flow.protocol), flow.source().1);
             if self.config.behaviour.policy.host_ports && own_port {
-                return Ok(self.pass(frame));
+                // What the host sends to itself goes nowhere.
+                let to_itself = self.address_number(packet.dst).is_some();
+                return if to_itself { Err(DropReason::ForHost) } else { Ok(self.pass(frame)) };
             }
         }
         if self.address_number(packet.dst).is_some() && self.config.behaviour.hairpin == Hairpin::Drop {

@@ -70,7 +70,8 @@ impl Reference {
             // bpf/lib/nat.h, snat_v4_nat_can_skip: below the range the host's ports are its own.
             let own_port = flow.protocol != ICMP && !self.in_ranges(flow.protocol, flow.from.port());
             if self.behaviour().policy.host_ports && own_port {
-                return self.must_pass(event);
+                let to_itself = self.is_outside(dst);
+                return if to_itself { must_drop(event, &[DropReason::ForHost]) } else { self.must_pass(event) };
             }
         }
         if self.is_outside(dst) && self.behaviour().hairpin == Hairpin::Drop {
