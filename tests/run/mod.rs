@@ -8,11 +8,12 @@ mod refused;
 pub(crate) mod scenarios;
 mod sound;
 mod stopped;
+mod toggled;
 
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 30] = [
+pub(crate) const CASES: [Case; 31] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -31,6 +32,7 @@ pub(crate) const CASES: [Case; 30] = [
     case("run::namespaces_refused_it_measures_in_memory", Ordinary, refused::measures_in_memory),
     case("run::namespaces_refused_packet_links_are_an_error", Ordinary, refused::packet_links),
     case("run::namespaces_refused_a_world_is_an_error", Ordinary, refused::world),
+    case("run::a_toggle_and_its_report", Anybody, toggled::toggle),
     case("run::an_unwritable_directory", Anybody, mistakes::unwritable_directory),
     case("run::a_file_where_the_directory_should_be", Anybody, mistakes::file_for_directory),
     case("run::a_dry_run_creates_nothing", Each, mistakes::dry_run),
