@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, with a harness of their own")]
 
 mod clients;
+mod exhaustion;
 mod nat;
 mod run;
 mod support;
@@ -21,7 +22,8 @@ use support::harness::{self, Case};
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    let cases: Vec<Case> = run::CASES.into_iter().chain(clients::CASES).chain(nat::CASES).collect();
+    let cases: Vec<Case> =
+        run::CASES.into_iter().chain(clients::CASES).chain(nat::CASES).chain(exhaustion::CASES).collect();
     match arguments.next().as_deref() {
         Some("--role") => play(&arguments.collect::<Vec<_>>()),
         Some("--list") => {

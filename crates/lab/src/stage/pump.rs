@@ -57,7 +57,7 @@ pub fn pump(
     from: Side,
     near: &mut dyn Link,
     far: &mut dyn Link,
-    clock: fn() -> u64,
+    clock: impl Fn() -> u64,
     times: &mut PumpTimes,
 ) -> Result<usize, PumpError> {
     let began_ns = clock();

@@ -11,6 +11,7 @@ use natrig_bench::scenario::{Scenario, Suite, SuiteError};
 use natrig_bench::settings::{RATES, Source};
 use natrig_cluster::test::ClusterTest;
 use natrig_cutover::Toggle;
+use natrig_exhaustion::Exhaustion;
 use natrig_report::document::Tell;
 use natrig_rfc9693::Rfc9693;
 
@@ -33,7 +34,8 @@ impl Known {
 }
 
 /// All tests besides the rates.
-pub(crate) const TESTS: &[Known] = &[Known::of::<Rfc9693>(), Known::of::<Toggle>(), Known::of::<ClusterTest>()];
+pub(crate) const TESTS: &[Known] =
+    &[Known::of::<Rfc9693>(), Known::of::<Toggle>(), Known::of::<ClusterTest>(), Known::of::<Exhaustion>()];
 
 /// Measures, writes the result after every step, and shows it.
 pub(crate) fn run(args: &Run) -> Outcome {

@@ -1,0 +1,143 @@
+//! From a setup to boxes and links.
+
+use std::net::Ipv4Addr;
+
+use natrig_lab::lease::Lease;
+use natrig_lab::plan::Plan;
+use natrig_lab::stage::{Engine, SideConfig, Stage};
+use natrig_lab::topology::{Port, WorldUse};
+use natrig_link::packet::{PacketLink, PacketOptions};
+use natrig_link::{Link, memory};
+use natrig_traffic::Endpoint;
+
+use super::junction::Junction;
+use super::tally::{KernelSide, Tally};
+use super::{Bed, BoxAndLinks, EPOCH_NS, Rig, RigError};
+use crate::observe::Layer;
+use crate::scenario::Over;
+
+/// More than are ever on their way at once.
+const SLOTS: usize = 512;
+/// ICMP errors quote a frame of ours behind headers of their own.
+const SLOT_BYTES: usize = 192;
+
+impl Rig {
+    /// Builds it, with empty tables.
+    ///
+    /// # Errors
+    /// [`RigError`].
+    pub(crate) fn open(bed: Bed, seed: u64) -> Result<Self, RigError> {
+        match bed.setup.over {
+            Over::Memory => Self::in_memory(bed, seed),
+            Over::Veth => Self::over_veth(bed, seed),
+        }
+    }
+
+    fn in_memory(bed: Bed, seed: u64) -> Result<Self, RigError> {
+        let world = bed.world;
+        let (mut nodes, mut pods, mut joined) = (Vec::new(), Vec::new(), Vec::new());
+        for node in 0..world.nodes {
+            let ((near, inside), (outside, far)) = (pair(), pair());
+            let stage = bed.node_engine(node, seed)?.map(|engine| node_stage(&bed, engine));
+            nodes.push(stage.map(|stage| (stage, inside, outside)));
+            pods.push(near);
+            joined.push((far, world.pods_of(node).chain(world.addresses_of(node)).collect()));
+        }
+        let (outside, servers) = pair();
+        let inside: Box<dyn Link> = Box::new(Junction::new(joined));
+        let gateway = bed.gateway_engine(seed)?.map(|engine| (gateway_stage(&bed, engine), inside, outside));
+        Ok(Self::assemble(bed, nodes, gateway, pods, servers, None, Some(EPOCH_NS)))
+    }
+
+    fn over_veth(bed: Bed, seed: u64) -> Result<Self, RigError> {
+        let topology = bed.world.topology();
+        let boxes = bed.boxes();
+        let lease = Plan::measurement(&topology, boxes)?.build()?;
+        let open_box = |inside: Port, outside: Port| -> Result<Option<[Box<dyn Link>; 2]>, RigError> {
+            if boxes.is_kernel(inside) {
+                return Ok(None);
+            }
+            Ok(Some([open(&lease, inside)?, open(&lease, outside)?]))
+        };
+        // From the inside out: frames sent to an end that is not open yet would be lost.
+        let node = open_box(Port::NodeInside, Port::NodeOutside)?;
+        let gateway = open_box(Port::GatewayInside, Port::GatewayOutside)?;
+        let (pods, servers) = (open(&lease, Port::Pods)?, open(&lease, Port::Internet)?);
+        let node = node
+            .zip(bed.node_engine(0, seed)?)
+            .map(|([inside, outside], engine)| (node_stage(&bed, engine), inside, outside));
+        let gateway = gateway
+            .zip(bed.gateway_engine(seed)?)
+            .map(|([inside, outside], engine)| (gateway_stage(&bed, engine), inside, outside));
+        // Before the lines are opened: where connection tracking is a module, this loads it.
+        lease.apply(&bed.kernel_plan(&topology))?;
+        let kernels: Vec<Layer> =
+            [Layer::Node, Layer::Gateway].into_iter().filter(|layer| bed.layer(*layer).0.is_kernel()).collect();
+        let kernel = KernelSide::open(lease, &kernels, names(&bed))?;
+        Ok(Self::assemble(bed, vec![node], gateway, vec![pods], servers, Some(kernel), None))
+    }
+
+    fn assemble(
+        bed: Bed,
+        nodes: Vec<BoxAndLinks>,
+        gateway: BoxAndLinks,
+        pods: Vec<Box<dyn Link>>,
+        servers: Box<dyn Link>,
+        kernel: Option<KernelSide>,
+        virtual_ns: Option<u64>,
+    ) -> Self {
+        let world = WorldUse::Measurement(bed.boxes());
+        let endpoint = |port: Port| Endpoint { mac: port.speaking_mac(world), peer: port.peer().speaking_mac(world) };
+        Self {
+            tally: Tally::new(&nodes, &gateway, names(&bed)),
+            pods_endpoint: endpoint(Port::Pods),
+            servers_endpoint: endpoint(Port::Internet),
+            bed,
+            nodes,
+            gateway,
+            pods,
+            servers,
+            kernel,
+            virtual_ns,
+        }
+    }
+}
+
+fn names(bed: &Bed) -> [String; 2] {
+    [bed.setup.node.name().to_owned(), bed.setup.gateway.name().to_owned()]
+}
+
+fn pair() -> (Box<dyn Link>, Box<dyn Link>) {
+    let (near, far) = memory::pair(SLOTS, SLOT_BYTES);
+    (Box::new(near), Box::new(far))
+}
+
+fn open(lease: &Lease, port: Port) -> Result<Box<dyn Link>, RigError> {
+    let failed = |reason: String| RigError::Open { namespace: port.namespace(), interface: port.interface(), reason };
+    let link = lease
+        .run_in(port.namespace(), || PacketLink::open(port.interface(), &PacketOptions::default()))
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(Box::new(link))
+}
+
+fn node_stage(bed: &Bed, engine: Engine) -> Stage {
+    let topology = bed.world.topology();
+    stage(bed, [(Port::NodeInside, vec![topology.pods.router]), (Port::NodeOutside, topology.node.addresses)], engine)
+}
+
+fn gateway_stage(bed: &Bed, engine: Engine) -> Stage {
+    let gateway = bed.world.topology().gateway;
+    let inside = (Port::GatewayInside, vec![gateway.private_address]);
+    stage(bed, [inside, (Port::GatewayOutside, gateway.addresses)], engine)
+}
+
+fn stage(bed: &Bed, sides: [(Port, Vec<Ipv4Addr>); 2], engine: Engine) -> Stage {
+    let world = WorldUse::Measurement(bed.boxes());
+    let [inside, outside] = sides.map(|(port, addresses)| SideConfig {
+        mac: port.speaking_mac(world),
+        peer: port.peer().speaking_mac(world),
+        addresses,
+    });
+    Stage::new(inside, outside, engine)
+}
