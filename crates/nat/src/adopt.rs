@@ -1,12 +1,13 @@
 //! A new configuration without an end to what goes on: sessions of one translator carried over to another.
 
-use crate::Nat;
 use crate::behaviour::{Dependence, Overload};
+use crate::entries::ENTRIES_PER_SESSION;
 use crate::nat::is_translatable;
 use crate::policy::Decision;
 use crate::session::{Session, flag};
 use crate::table::slot_of;
 use crate::wheel::before;
+use crate::{Direction, Nat};
 use core::net::Ipv4Addr;
 
 /// What became of another translator's sessions.
@@ -41,19 +42,23 @@ impl Nat {
             && self.config.behaviour.ports.range == old.config.behaviour.ports.range;
         let mut adopted = Adopted::default();
         let living = |session: &&Session| !session.is_free() && before(old.clock, session.expires);
-        // Held ports last: where they contradict a session, that is worth more.
-        for session in old.table.slab.entries.iter().filter(living).filter(|session| !session.has(flag::HELD)) {
+        let with = |flags| {
+            let among = flag::HALF | flag::HELD;
+            old.table.slab.entries.iter().filter(living).filter(move |session| session.flags & among == flags)
+        };
+        // Half sessions behind whole ones, and held ports last: where they contradict another session, that is worth more.
+        for session in with(0).chain(with(flag::HALF)) {
             if same_blocks {
                 self.adopt_blocks(old, session.inside().0);
             }
-            if self.adopt_session(session) {
+            if self.adopt_session(session, old.table.lost(session)) {
                 adopted.kept += 1;
             } else {
                 self.dismiss(session.inside().0, false);
                 adopted.revoked += 1;
             }
         }
-        for session in old.table.slab.entries.iter().filter(living).filter(|session| session.has(flag::HELD)) {
+        for session in with(flag::HELD) {
             if !self.adopt_hold(session) {
                 self.dismiss(session.inside().0, false);
             }
@@ -65,7 +70,9 @@ impl Nat {
         adopted
     }
 
-    fn adopt_session(&mut self, old: &Session) -> bool {
+    /// `lost`: the direction whose entry the session has lost. Where entries do not go one by one, it gets it back.
+    fn adopt_session(&mut self, old: &Session, lost: Option<Direction>) -> bool {
+        let lost = lost.filter(|_| self.config.behaviour.table.full.by_entry());
         let timeout = self.timeouts[old.state as usize];
         let deadline = self.now.wrapping_add(timeout);
         let expires = if before(deadline, old.expires) { deadline } else { old.expires };
@@ -73,16 +80,20 @@ impl Nat {
         if self.address_number(session.outside().0).is_none() {
             return self.adopt_direct(session);
         }
-        if self.table.slab.is_full() || !self.could_translate(&session) {
+        let entries = ENTRIES_PER_SESSION - u32::from(lost.is_some());
+        if !self.table.has_room_for(entries) || !self.could_translate(&session) {
             return false;
         }
-        let Some((beside, new_port)) = self.place_for(&session) else { return false };
+        let Some((beside, new_port)) = self.place_for(&session, lost) else { return false };
         if !self.admit_adopted(&session, new_port) {
             return false;
         }
         let linked = self.table.link(session, beside);
         debug_assert!(linked.is_some(), "there was room");
         self.account_adopted(&session, new_port);
+        if let (Some(index), Some(lost)) = (linked, lost) {
+            self.table.lose(index, lost);
+        }
         true
     }
 
@@ -95,7 +106,7 @@ impl Nat {
     /// A port that nobody may have yet.
     fn adopt_hold(&mut self, old: &Session) -> bool {
         let session = Session { flags: old.flags & OWN_FLAGS, ..*old };
-        if self.table.slab.is_full() || !self.gives_out(&session) {
+        if !self.table.has_room_for(ENTRIES_PER_SESSION) || !self.gives_out(&session) {
             return false;
         }
         self.table.flush();
@@ -148,14 +159,16 @@ impl Nat {
             && self.destination_has_room(session.protocol, outside, session.remote())
     }
 
-    /// The session's mapping, if it is there already, and whether its port is new. None: it contradicts what is there.
-    fn place_for(&mut self, session: &Session) -> Option<(Option<u32>, bool)> {
+    /// The session's mapping, if it is there already, and whether its port is new. None: it contradicts what is there. An entry that the
+    /// session has `lost` contradicts nothing.
+    fn place_for(&mut self, session: &Session, lost: Option<Direction>) -> Option<(Option<u32>, bool)> {
         self.table.flush();
         let (protocol, outside, remote) = (session.protocol, session.outside(), session.remote());
         let (mapping, overload) = (self.table.keys(protocol).mapping, self.rules_of(protocol).overload);
         let beside = self.table.find_inside(protocol, session.inside(), remote.0);
         let hash = self.table.outbound_hash(protocol, session.out_addrs, session.out_ports);
-        if self.table.find_outbound(hash, protocol, session.out_addrs, session.out_ports).is_some() {
+        let found = self.table.find_outbound(hash, protocol, session.out_addrs, session.out_ports);
+        if found.is_some() && lost != Some(Direction::Outbound) {
             return None;
         }
         if mapping != Dependence::AddressAndPortDependent
@@ -165,6 +178,7 @@ impl Nat {
         }
         let in_the_way = match overload {
             Overload::Never => self.table.find_outside(protocol, outside),
+            Overload::PerAddress | Overload::PerEndpoint if lost == Some(Direction::Inbound) => None,
             Overload::PerAddress | Overload::PerEndpoint => self.table.user_of(protocol, outside, remote),
         };
         // A hint that two sessions of one inside end have one outside end, where that is wished for, is one only if they do.

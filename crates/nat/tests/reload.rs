@@ -186,6 +186,30 @@ fn a_port_that_is_held_stays_held() {
     assert_eq!(rig.map_udp("10.0.0.3:3000", SERVER), first);
 }
 
+/// Sessions that have lost one of their two entries go on as half as they were.
+#[test]
+fn half_sessions_stay_half() {
+    for profile in ["cilium-bpf", "cilium-bpf-old32"] {
+        let mut rig = Rig::new(profile, |config| config.behaviour.table.capacity = 60);
+        busy(&mut rig);
+        let halves = |views: &[MappingView]| views.iter().filter(|view| view.lost.is_some()).count();
+        let before = views(&rig);
+        assert!(halves(&before) > 3, "{profile}: {}", halves(&before));
+        let adopted = reload(&mut rig, |_| ());
+        assert_eq!(adopted.revoked, 0, "{profile}");
+        assert!(views(&rig) == before, "{profile}");
+        // With a table that keeps sessions whole they are whole again, as far as nobody else has what they lost.
+        let refuse = natrig_nat::behaviour::FullPolicy::Refuse;
+        reload(&mut rig, |config| (config.behaviour.table.full, config.behaviour.table.capacity) = (refuse, 4096));
+        assert_eq!(halves(&views(&rig)), 0, "{profile}");
+        rig.wait(1_000_000);
+        rig.nat.expire(rig.now_ns);
+        rig.wait(1_000_000);
+        rig.nat.expire(rig.now_ns);
+        assert_eq!((rig.nat.counters().live, rig.nat.mappings().count()), (0, 0), "{profile}");
+    }
+}
+
 /// From every profile to every other: what is kept is consistent with the new one's rules, and nothing of it stays for ever.
 #[test]
 fn from_any_profile_to_any_other() {
