@@ -274,3 +274,30 @@ pub(crate) fn imports(place: &Place<'_>) -> Outcome {
     assert!(ended.stderr.contains("help: kubectl"), "{ended}");
     Ok(())
 }
+
+/// The question that everybody asks, answered in sentences with figures.
+pub(crate) fn answers(place: &Place<'_>) -> Outcome {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench-configs/eks-eni.toml");
+    place.file("eks-eni.toml", &std::fs::read_to_string(shipped).unwrap());
+    let ended = place.run(["run", "eks-eni.toml", "--json", "--out", "out"]);
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let record: RecordOf<ClusterTest> = serde_json::from_str(&ended.stdout).unwrap();
+    let answer = record.measured.answer.unwrap();
+    assert!(answer.masquerades && answer.missing.is_empty(), "{:?}", answer.missing);
+    let gateway = answer.ports.iter().find(|ports| ports.layer == "gateway").unwrap();
+    assert_eq!(gateway.flows_at_first_refusal, 55_000);
+    let broken: u32 = answer.toggle.unwrap().classes.iter().map(|class| class.broken).sum();
+    assert!(broken > 0);
+    let summary = std::fs::read_to_string(place.join("out").join("summary.md")).unwrap();
+    let (_, told) = summary.split_once("## The answer").unwrap();
+    for words in [
+        "not needed for reachability here: n1-p1 reaches 6 of 6 kinds of destinations with it, 6 without",
+        "metadata sees 10.0.0.10 with it, 10.0.1.50 without",
+        "Its cost",
+        "after 55000 open ones",
+        "connections to the internet break",
+    ] {
+        assert!(told.contains(words), "no `{words}` in\n{told}");
+    }
+    Ok(())
+}

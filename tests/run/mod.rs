@@ -13,7 +13,7 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 31] = [
+pub(crate) const CASES: [Case; 32] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -42,6 +42,7 @@ pub(crate) const CASES: [Case; 31] = [
     case("run::mistakes_on_the_command_line", Anybody, mistakes::command_line),
     in_namespaces("run::clusters_are_as_is_known_of_them", Each, cluster::matrix),
     in_namespaces("run::traces_tell_what_is_wrong", Each, cluster::traces),
+    in_namespaces("run::the_answer_for_a_cluster", Anybody, cluster::answers),
     case("run::a_clusters_own_settings_become_a_scenario", Anybody, cluster::imports),
     case("run::mistakes_about_clusters", Anybody, cluster::mistakes),
     case("run::reports_of_what_is_no_result", Anybody, mistakes::reports),

@@ -5,6 +5,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod build;
 pub mod death;
 pub mod import;

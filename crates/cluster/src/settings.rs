@@ -22,6 +22,8 @@ pub struct Scenario {
     pub question: String,
     /// Each cluster.
     pub designs: Vec<Design>,
+    /// Whether masquerading at the node of the first one is to be judged: what it is needed for, costs and breaks.
+    pub answer: bool,
 }
 
 /// A cluster under a name.
@@ -48,6 +50,7 @@ const INTERFACES_MAX: usize = 4;
 struct Draft {
     title: String,
     question: String,
+    answer: bool,
     designs: Vec<String>,
     from: Vec<Pod>,
     cluster: Cluster,
@@ -65,6 +68,7 @@ pub fn read(text: &str, file: &Path) -> Result<Scenario, Fault> {
     let mut draft = Draft {
         title: stem.clone(),
         question: String::new(),
+        answer: false,
         designs: Vec::new(),
         from: vec![Pod { node: 1, number: 1 }],
         cluster: Cluster::default(),
@@ -76,7 +80,8 @@ pub fn read(text: &str, file: &Path) -> Result<Scenario, Fault> {
     if draft.designs.is_empty() {
         let cluster = draft.finish(&spots)?;
         let design = Design { name: stem, title: draft.title.clone(), from: draft.from, cluster };
-        return Ok(Scenario { title: draft.title, question: draft.question, designs: vec![design] });
+        let (question, answer) = (draft.question, draft.answer);
+        return Ok(Scenario { title: draft.title, question, designs: vec![design], answer });
     }
     let mut designs = Vec::new();
     for (nth, name) in draft.designs.iter().enumerate() {
@@ -94,13 +99,14 @@ pub fn read(text: &str, file: &Path) -> Result<Scenario, Fault> {
             source.read(read).map_err(|error| fault(format!("{name} is wrong:\n{error}"), "mend that file"))?;
         designs.extend(scenario.designs);
     }
-    Ok(Scenario { title: draft.title, question: draft.question, designs })
+    Ok(Scenario { title: draft.title, question: draft.question, designs, answer: draft.answer })
 }
 
 impl Draft {
     fn read(&mut self, top: &mut Section<'_, '_>) {
         top.set("title", &mut self.title, text);
         top.set("question", &mut self.question, text);
+        top.set("answer", &mut self.answer, boolean);
         top.set_list("designs", &mut self.designs, one_or_more(LIST_MAX, text));
         let cluster = &mut self.cluster;
         top.section("cluster", |s| {

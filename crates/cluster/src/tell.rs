@@ -4,6 +4,7 @@ use natrig_bench::settings::Word;
 use natrig_bench::test::RecordOf;
 use natrig_report::document::{Align, Block, Document, Table, Tell};
 
+use crate::answer::{Answer, Cost, Ports};
 use crate::death::{Cause, Death, Layer};
 use crate::matrix::{Cell, Destination, Measured, Row};
 use crate::test::{ClusterTest, MeasuredDesign};
@@ -26,6 +27,10 @@ impl Tell for ClusterTest {
                 document.push(Block::Table(inward(row)));
             }
             deaths(&mut document, design);
+        }
+        if let (Some(answer), Some(design)) = (&record.measured.answer, designs.first()) {
+            document.heading("The answer");
+            document.push(Block::Bullets(answered(answer, design)));
         }
         document
     }
@@ -138,4 +143,95 @@ fn deaths(document: &mut Document, design: &MeasuredDesign) {
         let rest = format!("{unexplained} packets disappeared in {}, and nothing says why", design.name);
         document.push(Block::Alarm("UNEXPLAINED".to_owned(), rest));
     }
+}
+
+/// Is masquerading at the node needed here, what does it cost, and what would break if it were switched?
+fn answered(answer: &Answer, design: &MeasuredDesign) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let (with, without) =
+        if answer.masquerades { (&design.matrix, &answer.twin) } else { (&answer.twin, &design.matrix) };
+    for (row, bare) in with.rows.iter().zip(&without.rows) {
+        sentences.push(needed(row, bare));
+        sentences.extend(seen_otherwise(row, bare));
+    }
+    sentences.extend(answer.cost.as_ref().map(cost));
+    sentences.extend(answer.ports.iter().map(ports));
+    if let Some(outcome) = &answer.toggle {
+        let outside = outcome.classes.iter().filter(|class| class.class != natrig_cutover::ClientClass::WithinVpc);
+        let (mut broken, mut all, mut deaf) = (0, 0, 0);
+        for class in outside {
+            broken += class.broken;
+            all += class.connections;
+            deaf += class.never_noticed;
+        }
+        let switch = if answer.masquerades { "off" } else { "on" };
+        sentences.push(format!(
+            "Switching it {switch} under live connections, behind {}: {broken} of {all} connections to the internet break, and {deaf} of \
+             their programs had not noticed after 20 minutes (on a virtual clock; `test = \"toggle\"` tells more).",
+            outcome.gateway
+        ));
+    }
+    sentences.extend(answer.missing.iter().map(|missing| format!("Not measured: {missing}.")));
+    sentences
+}
+
+fn reached(cell: &Cell) -> bool {
+    cell.outward.iter().all(|measured| measured.reachable)
+}
+
+fn needed(with: &Row, without: &Row) -> String {
+    let pairs = || with.cells.iter().zip(&without.cells);
+    let names = |only: &dyn Fn(&Cell, &Cell) -> bool| -> Vec<String> {
+        pairs().filter(|(with, bare)| only(with, bare)).map(|(with, _)| with.destination.to_string()).collect()
+    };
+    let lost = names(&|with, bare| reached(with) && !reached(bare));
+    let won = names(&|with, bare| !reached(with) && reached(bare));
+    let all = with.cells.len();
+    let count = |row: &Row| row.cells.iter().filter(|cell| reached(cell)).count();
+    let figures = format!(
+        "{} reaches {} of {all} kinds of destinations with it, {} without",
+        with.pod,
+        count(with),
+        count(without)
+    );
+    match (lost.is_empty(), won.is_empty()) {
+        (true, true) => format!("Masquerading at the node is not needed for reachability here: {figures}."),
+        (false, _) => format!("Masquerading at the node is needed for {}: {figures}.", lost.join(", ")),
+        (true, false) => format!("Masquerading at the node is in the way of {}: {figures}.", won.join(", ")),
+    }
+}
+
+fn seen_otherwise(with: &Row, without: &Row) -> Option<String> {
+    let pairs = with.cells.iter().zip(&without.cells);
+    let changed: Vec<String> = pairs
+        .filter(|(with, bare)| reached(with) && reached(bare) && seen(&with.outward) != seen(&bare.outward))
+        .map(|(with, bare)| {
+            format!("{} sees {} with it, {} without", with.destination, seen(&with.outward), seen(&bare.outward))
+        })
+        .collect();
+    (!changed.is_empty()).then(|| format!("Whoever allows addresses must know: {}.", changed.join("; ")))
+}
+
+fn cost(cost: &Cost) -> String {
+    let rate = |pps: Option<f64>| pps.map_or_else(|| "unknown".to_owned(), |pps| format!("{:.2} Mpps", pps / 1e6));
+    let time = |ns: Option<f64>| ns.map_or_else(|| "unknown".to_owned(), |ns| format!("{:.1} µs", ns / 1e3));
+    let bound = cost.with.rounds_generator_bound.max(cost.without.rounds_generator_bound);
+    let floor = if bound > 0 { " (the generator was the limit: at least that)" } else { "" };
+    format!(
+        "Its cost with natrig's own NAT on this machine, in a short run: {} without it and {} with it{floor}; latency p50 {} and {}, p99 {} \
+         and {}.",
+        rate(cost.without.rate_pps),
+        rate(cost.with.rate_pps),
+        time(cost.without.latency_ns_p50),
+        time(cost.with.latency_ns_p50),
+        time(cost.without.latency_ns_p99),
+        time(cost.with.latency_ns_p99),
+    )
+}
+
+fn ports(ports: &Ports) -> String {
+    format!(
+        "Ports at the {} ({}, addresses: {}): the first flow to one destination is refused after {} open ones, one in a hundred after {}.",
+        ports.layer, ports.profile, ports.addresses, ports.flows_at_first_refusal, ports.flows_at_one_percent
+    )
 }

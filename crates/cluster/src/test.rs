@@ -8,6 +8,7 @@ use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::answer::{self, Answer};
 use crate::build;
 use crate::matrix::{self, Matrix};
 use crate::settings::{self, Scenario};
@@ -17,10 +18,12 @@ use crate::settings::{self, Scenario};
 pub struct ClusterTest;
 
 /// What was measured of each cluster.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// In the order of the scenario's designs.
     pub designs: Vec<MeasuredDesign>,
+    /// What was found out about masquerading at the node of the first one, if that was asked for.
+    pub answer: Option<Answer>,
 }
 
 /// What was measured of one cluster.
@@ -79,6 +82,13 @@ impl Test for ClusterTest {
                 if error.is_environment() { TestError::Environment(message) } else { TestError::Failed(message) }
             })?;
             session.record.measured.designs.push(MeasuredDesign { name: design.name.clone(), matrix });
+            session.save();
+        }
+        if let Some(design) = designs.first().filter(|_| session.record.scenario.answer) {
+            session.phase("what masquerading is needed for, costs and breaks", 0.5);
+            let answer = answer::answer(&design.cluster, &design.from, session)
+                .map_err(|error| TestError::Failed(format!("measure the twin of {}: {error}", design.name)))?;
+            session.record.measured.answer = Some(answer);
             session.save();
         }
         Ok(Status::Complete)

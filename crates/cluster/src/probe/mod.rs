@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use natrig_bench::settings::Word;
 use natrig_bench::words;
 use natrig_lab::lease::{
-    BuildError, CloseError, EnterError, Heading, IpCounters, Lease, RuleHit, Sighting, Watch, WatchError,
+    BuildError, CloseError, EnterError, Heading, IpLosses, Lease, RuleHit, Sighting, Watch, WatchError,
 };
 use thiserror::Error;
 
@@ -258,9 +258,9 @@ impl Site {
         Ok(observation)
     }
 
-    fn counters(&self) -> Result<Vec<(String, IpCounters)>, EnterError> {
+    fn counters(&self) -> Result<Vec<(String, IpLosses)>, EnterError> {
         let names = self.watches.iter().map(|(name, _)| name);
-        names.map(|name| Ok((name.clone(), self.lease.ip_counters(name)?))).collect()
+        names.map(|name| Ok((name.clone(), self.lease.ip_losses(name)?))).collect()
     }
 
     fn collect(&mut self, seen: &mut Sightings) -> io::Result<()> {
@@ -314,7 +314,7 @@ impl Sightings {
     }
 }
 
-fn losses(before: &[(String, IpCounters)], after: &[(String, IpCounters)]) -> Vec<Loss> {
+fn losses(before: &[(String, IpLosses)], after: &[(String, IpLosses)]) -> Vec<Loss> {
     let mut losses = Vec::new();
     for ((namespace, before), (_, after)) in before.iter().zip(after) {
         let lost = after.since(before);

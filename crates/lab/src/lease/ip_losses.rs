@@ -7,7 +7,7 @@ use super::{EnterError, Lease};
 
 /// Packets thrown away since the namespace exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct IpCounters {
+pub struct IpLosses {
     /// An answer to their source would not leave by the interface they came in by (`rp_filter`).
     pub reverse_path: u64,
     /// There was no route for them, as they were to be forwarded.
@@ -20,7 +20,7 @@ pub struct IpCounters {
     pub header: u64,
 }
 
-impl IpCounters {
+impl IpLosses {
     /// What has been counted since `earlier`.
     #[must_use]
     pub const fn since(&self, earlier: &Self) -> Self {
@@ -52,8 +52,8 @@ impl Lease {
     ///
     /// # Errors
     /// The namespace cannot be entered.
-    pub fn ip_counters(&self, namespace: &str) -> Result<IpCounters, EnterError> {
-        self.run_in(namespace, IpCounters::read)?
+    pub fn ip_losses(&self, namespace: &str) -> Result<IpLosses, EnterError> {
+        self.run_in(namespace, IpLosses::read)?
             .map_err(|source| EnterError::Refused { namespace: namespace.to_owned(), source })
     }
 }
