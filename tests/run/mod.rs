@@ -1,6 +1,7 @@
 //! `natrig run` and what it leaves.
 
 mod cluster;
+mod compared;
 pub(crate) mod killed;
 mod measured;
 mod mistakes;
@@ -13,7 +14,7 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 32] = [
+pub(crate) const CASES: [Case; 36] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -33,6 +34,10 @@ pub(crate) const CASES: [Case; 32] = [
     case("run::namespaces_refused_packet_links_are_an_error", Ordinary, refused::packet_links),
     case("run::namespaces_refused_a_world_is_an_error", Ordinary, refused::world),
     case("run::a_toggle_and_its_report", Anybody, toggled::toggle),
+    case("run::sides_are_compared_if_they_can_be", Anybody, compared::sides),
+    case("run::a_regression_is_a_failure_if_it_was_to_be_one", Anybody, compared::regression),
+    case("run::what_is_kept_can_be_read_again", Anybody, compared::kept),
+    case("run::a_design_against_itself", Anybody, compared::against_itself),
     case("run::an_unwritable_directory", Anybody, mistakes::unwritable_directory),
     case("run::a_file_where_the_directory_should_be", Anybody, mistakes::file_for_directory),
     case("run::a_dry_run_creates_nothing", Each, mistakes::dry_run),

@@ -10,7 +10,7 @@ pub const MARGIN: f64 = 0.03;
 pub(crate) const STAMP_MARGIN: f64 = 0.05;
 
 /// Chance of calling equal things different, and of calling things equal that differ by the margin.
-const ALPHA: f64 = 0.05;
+pub(crate) const ALPHA: f64 = 0.05;
 
 /// Resamples of a bootstrap interval, and where their randomness comes from: the same figures give the same interval.
 const RESAMPLES: u32 = 2_000;

@@ -1,12 +1,15 @@
 //! How we measure: scenarios, trials, searches, statistics, validity gates, and the result they leave.
 #![forbid(unsafe_code)]
 
+mod aa;
 mod bed;
 mod carrier;
+pub mod compare;
 #[cfg(test)]
 mod defects;
 mod engine;
 mod experiment;
+pub mod history;
 mod hops;
 mod judge;
 pub mod judged;
@@ -28,6 +31,6 @@ pub use carrier::{Carrier, NoCarrier};
 pub use engine::{EngineError, Engines};
 pub use experiment::{Experiment, Measured, Offer, SetupError, sources_expected};
 pub use rig::{Ends, LinkError, OpenLink, PhaseEnd, Polled, RigError, Talk};
-pub use run::{Observer, RunError, environment, flow_set, outcome, run};
+pub use run::{Observer, RunError, environment, flow_set, outcome, run, run_aa};
 pub use serve::{ServeError, Served};
 pub use world::{KernelError, WorldError, plan};

@@ -11,6 +11,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::aa;
 use crate::bed::{Bench, Subject, TrialError};
 use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
@@ -87,6 +88,35 @@ pub fn run(
     observer: &mut dyn Observer,
     cancel: &AtomicBool,
 ) -> Result<(), RunError> {
+    measure(scenario, carrier, result, observer, cancel, rounds)
+}
+
+/// Compares each design with itself, `comparisons` times in all, and fills [`RunResult::aa`].
+///
+/// # Errors
+/// [`RunError`].
+pub fn run_aa(
+    scenario: &Scenario,
+    carrier: &Carrier,
+    result: &mut RunResult,
+    observer: &mut dyn Observer,
+    cancel: &AtomicBool,
+    comparisons: u32,
+) -> Result<(), RunError> {
+    measure(scenario, carrier, result, observer, cancel, |bench, flows, result, observer, started| {
+        aa::run(bench, flows, result, observer, started, comparisons)
+    })
+}
+
+/// Everything around what is measured.
+fn measure(
+    scenario: &Scenario,
+    carrier: &Carrier,
+    result: &mut RunResult,
+    observer: &mut dyn Observer,
+    cancel: &AtomicBool,
+    what: impl FnOnce(&mut Bench<'_>, &Arc<FlowSet>, &mut RunResult, &mut dyn Observer, Instant) -> Result<Status, RunError>,
+) -> Result<(), RunError> {
     let started = Instant::now();
     observer.phase("building the world");
     let engines = Engines::new(scenario)?;
@@ -104,7 +134,7 @@ pub fn run(
         }
     }
     bench.note_kernel_settings(&mut result.environment).map_err(WorldError::from)?;
-    let outcome = rounds(&mut bench, &flows, result, observer, started);
+    let outcome = what(&mut bench, &flows, result, observer, started);
     result.elapsed_ns = elapsed_ns(started);
     bench.close(&mut result.warnings);
     result.status = outcome?;
@@ -381,6 +411,6 @@ fn warn_of(check: &TcpCheck, warnings: &mut Vec<String>) {
     }
 }
 
-fn elapsed_ns(since: Instant) -> u64 {
+pub(crate) fn elapsed_ns(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

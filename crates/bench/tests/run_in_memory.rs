@@ -75,6 +75,7 @@ fn blank(scenario: &Scenario) -> RunResult {
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        aa: None,
         stamp_costs: Vec::new(),
         warnings: Vec::new(),
     }

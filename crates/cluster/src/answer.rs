@@ -139,6 +139,7 @@ fn cost(cluster: &Cluster, session: &Session<'_, ClusterTest>) -> Result<Cost, S
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        aa: None,
         stamp_costs: Vec::new(),
         warnings: Vec::new(),
     };

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+pub(crate) mod compare;
 pub(crate) mod nat;
 
 use std::path::PathBuf;
@@ -44,6 +45,12 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show results again
     Report(Report),
+    /// Compare results: better, worse, equal within a margin, or inconclusive
+    Compare(compare::Compare),
+    /// Show where the level of a figure changed in the history of runs
+    History(compare::History),
+    /// Write a result in the form of another program
+    Export(compare::Export),
     /// List the NAT profiles, or show one with the source of every value
     Profiles(Profiles),
 }
@@ -76,6 +83,12 @@ pub(crate) struct Run {
     /// Directory for result.json and summary.md [default: natrig-results/TIME-SCENARIO]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Keep the result as a baseline of this name, for natrig compare
+    #[arg(long, value_name = "NAME")]
+    pub(crate) save_baseline: Option<String>,
+    /// Compare each design with itself instead, so many times in all, and tell how often a difference is seen
+    #[arg(long, value_name = "COMPARISONS", num_args = 0..=1, default_missing_value = "200")]
+    pub(crate) aa: Option<u32>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

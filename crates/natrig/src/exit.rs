@@ -13,6 +13,8 @@ pub(crate) const OK: Code = Code(0);
 pub(crate) const FAILED: Code = Code(1);
 /// The command line or a scenario is wrong; nothing was created.
 pub(crate) const USAGE: Code = Code(2);
+/// Something is worse by more than the margin, and that was to be a failure.
+pub(crate) const REGRESSION: Code = Code(3);
 /// A result is there and does not count: no design has a valid figure, or frames came out wrong.
 pub(crate) const INVALID: Code = Code(4);
 /// This environment cannot do it; what is missing is named.

@@ -33,6 +33,9 @@ fn main() -> ExitCode {
         Command::Nat(nat) => command::nat::nat(&nat),
         Command::Doctor(doctor) => command::doctor::doctor(&doctor),
         Command::Report(report) => command::report::report(&report),
+        Command::Compare(compare) => command::compare::compare(&compare),
+        Command::History(history) => command::compare::history(&history),
+        Command::Export(export) => command::compare::export(&export),
         Command::Profiles(profiles) => command::profiles::profiles(&profiles),
     };
     match outcome {

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod compare;
 mod digest;
 pub mod document;
+pub mod export;
 pub mod figure;
 mod html;
 pub mod markdown;

@@ -139,3 +139,57 @@ pub struct Independent {
     /// Those that were measured of `both`.
     pub measured: super::Quantiles,
 }
+
+/// How often the statistics call a thing different from itself on this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AaResult {
+    /// Comparisons of a design with itself.
+    pub comparisons: u32,
+    /// Blocks of each, of two trials in random order.
+    pub blocks: u32,
+    /// How long each trial sent.
+    pub trial_ns: u64,
+    /// At which rate.
+    pub rate_pps: f64,
+    /// The share of false alarms that the statistics promise not to exceed.
+    pub nominal: f64,
+    /// Trials in all.
+    pub trials: u32,
+    /// Of these, trials that did not count and were repeated.
+    pub trials_repeated: u32,
+    /// By figure.
+    pub figures: Vec<AaFigure>,
+}
+
+/// Verdicts on a figure of things that are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AaFigure {
+    /// The figure.
+    pub figure: Figure,
+    /// Comparisons that had it.
+    pub comparisons: u32,
+    /// Called better or worse.
+    pub false_alarms: u32,
+    /// Called equal.
+    pub equal: u32,
+    /// Neither.
+    pub inconclusive: u32,
+    /// Share of false alarms.
+    pub rate: f64,
+    /// Its interval (Wilson).
+    pub interval: stats::Interval,
+}
+
+impl AaFigure {
+    pub(crate) const fn of(figure: Figure) -> Self {
+        let interval = stats::Interval { low: 0.0, high: 1.0, confidence: 0.95 };
+        Self { figure, comparisons: 0, false_alarms: 0, equal: 0, inconclusive: 0, rate: 0.0, interval }
+    }
+}
+
+impl AaResult {
+    /// True if, with 95 % confidence, some figure raises more false alarms than promised.
+    pub fn exceeds(&self) -> bool {
+        self.figures.iter().any(|figure| figure.interval.low > self.nominal)
+    }
+}

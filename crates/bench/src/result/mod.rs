@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
-pub use judged::{CurvePoint, Figure, Independent, Judged, RoundFigures, StampCost};
+pub use judged::{AaFigure, AaResult, CurvePoint, Figure, Independent, Judged, RoundFigures, StampCost};
 pub use numbers::{Interval, Quantiles};
 pub use search::{GoalFound, SearchResult};
 pub(crate) use trial::to_hex;
@@ -68,6 +68,9 @@ pub struct RunResult {
     /// Each further lineup of the scenario against the first one, for each design and frame size.
     #[serde(default)]
     pub comparisons: Vec<EngineComparison>,
+    /// Of an A/A run: how often a design was called different from itself. Then there is nothing else.
+    #[serde(default)]
+    pub aa: Option<AaResult>,
     /// What stamping frames at the layers costs, for each lineup with taps and each frame size.
     #[serde(default)]
     pub stamp_costs: Vec<StampCost>,

@@ -2,7 +2,7 @@
 //!
 //! * Of one sample: [`median`], [`quantile`], [`median_interval`], [`percentile_interval`] and the exact coverage of ranges.
 //! * Of paired blocks: [`log_ratios`], [`hodges_lehmann`], [`walsh_interval`], [`bca_interval`], exact [`sign_flip_p`] and
-//!   [`signed_rank_p`], and what follows from them: [`compare`] gives a [`Verdict`].
+//!   [`signed_rank_p`], and what follows from them: [`compare`] gives a [`Verdict`]. Where there are no blocks, [`compare_unpaired`].
 //! * Over many comparisons: [`benjamini_hochberg`]; over time within one: [`Looks`].
 //! * Of the 2×2: [`factorial`]; of two layers' latencies: [`convolve`]; of a history: [`change_points`].
 //!
@@ -17,6 +17,7 @@ mod multiple;
 mod paired;
 mod quantile;
 mod sequential;
+mod unpaired;
 mod verdict;
 
 use schemars::JsonSchema;
@@ -35,6 +36,7 @@ pub use quantile::{
     percentile_ranks, quantile,
 };
 pub use sequential::{Decision, Looks};
+pub use unpaired::compare_unpaired;
 pub use verdict::{Better, Comparison, Policy, Verdict, compare, detectable_change, tost_p};
 
 /// An interval and the probability with which intervals made this way hold the true value.

@@ -8,7 +8,7 @@ use super::paired::signed_rank_tails;
 use super::{Interval, hodges_lehmann, signed_rank_p, smallest_p, walsh_interval};
 
 /// Chance with which an effect of the detectable size would have been seen.
-const POWER: f64 = 0.8;
+pub(super) const POWER: f64 = 0.8;
 
 /// Which direction of a figure is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

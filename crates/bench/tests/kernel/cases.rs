@@ -78,6 +78,7 @@ fn measure_unwarned(scenario: &Scenario) -> Result<RunResult, RunError> {
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        aa: None,
         stamp_costs: Vec::new(),
         warnings: Vec::new(),
     };

@@ -1,5 +1,6 @@
 //! What can be done.
 
+pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod nat;

@@ -18,6 +18,19 @@ pub(crate) fn report(args: &Report) -> Outcome {
     Ok(exit::OK)
 }
 
+/// Reads a result of rates.
+pub(super) fn rates_result(file: &Path) -> Result<RunResult, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::failed(exit::USAGE, format_args!("failed to read {} as a result of rates: {why}", file.display()))
+    };
+    let json = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let head = serde_json::from_str::<Head>(&json).map_err(|error| wrong(&error))?;
+    match head.test {
+        Some(test) => Err(wrong(&format_args!("it is of the test {test}"))),
+        None => serde_json::from_str(&json).map_err(|error| wrong(&error)),
+    }
+}
+
 fn page(path: &Path, format: Format) -> Result<String, Failure> {
     let file: PathBuf = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
     let json = std::fs::read_to_string(&file)

@@ -3,6 +3,7 @@
 use natrig_bench::result::{Hops, Independent, Leg, Quantiles, RunResult, StampCost, Tap};
 use natrig_bench::stats::Verdict;
 
+use crate::compare;
 use crate::digest::{cells, frames, full_name};
 use crate::document::{Align, Block, Document, Table};
 use crate::numbers::{ABSENT, Quantity, count, figure, percent};
@@ -19,6 +20,8 @@ pub(crate) fn document(result: &RunResult) -> Document {
         document.push(Block::Bullets(stamped.iter().filter_map(|(name, hops)| tail(name, hops)).collect()));
         document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
     }
+    document.blocks.extend(compare::engines(result).blocks);
+    document.blocks.extend(compare::aa(result).blocks);
     document.blocks.extend(result.stamp_costs.iter().map(|cost| Block::Text(stamps(cost))));
     let together: Vec<(String, &Independent)> = result
         .costs

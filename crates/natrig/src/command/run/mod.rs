@@ -51,6 +51,10 @@ pub(crate) fn run(args: &Run) -> Outcome {
     let names: Vec<&'static str> = std::iter::once(RATES).chain(TESTS.iter().map(|test| test.name)).collect();
     let name = source.test(&names).map_err(|error| Failure::new(exit::USAGE, error))?;
     match TESTS.iter().find(|test| test.name == name) {
+        Some(_) if args.aa.is_some() || args.save_baseline.is_some() => {
+            let message = format!("--aa and --save-baseline are about rates, not about the test {name}");
+            Err(Failure::failed(exit::USAGE, message))
+        }
         Some(test) => (test.run)(&source, args),
         None => rates::run(&source, args),
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use natrig_bench::result::{RunResult, SCHEMA_VERSION, Status, Trial};
 use natrig_bench::scenario::{Scenario, bounds};
 use natrig_bench::settings::Source;
-use natrig_bench::{Carrier, Engines, Observer, RunError, environment, plan, run as measure};
+use natrig_bench::{Carrier, Engines, Observer, RunError, environment, plan, run as measure, run_aa};
 use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Mode, Privilege};
 use natrig_nat::Profile;
@@ -17,7 +17,7 @@ use natrig_report::{markdown, rates, terminal};
 
 use super::{now, out_dir, program, unwritable, write_pages};
 use crate::args::Run;
-use crate::command::{need_nft, print, terminal_options};
+use crate::command::{compare, need_nft, print, terminal_options};
 use crate::exit::{self, Code, Failure, Outcome};
 use crate::progress::Progress;
 use crate::signals::{Ended, with_signals};
@@ -31,6 +31,13 @@ pub(crate) fn run(source: &Source, args: &Run) -> Outcome {
 /// Measures, writes the result after every trial, and shows it.
 pub(crate) fn run_scenario(mut scenario: Scenario, args: &Run) -> Outcome {
     override_settings(&mut scenario, args)?;
+    if let Some(comparisons) = args.aa {
+        within("--aa", 1..=100_000, comparisons)?;
+        scenario.measure.time_limit_s = scenario.measure.time_limit_s.max(AA_TIME_LIMIT_S);
+    }
+    if let Some(name) = &args.save_baseline {
+        compare::check_baseline(name)?;
+    }
     if args.dry_run {
         return dry_run(&scenario);
     }
@@ -45,7 +52,8 @@ pub(crate) fn run_scenario(mut scenario: Scenario, args: &Run) -> Outcome {
     let file = out.join("result.json");
     // Written before anything is measured: whoever cannot keep a result learns it now, not when it is lost.
     result.write(&file).map_err(|error| unwritable(&file, &error))?;
-    let ended = with_signals(move |cancel| work(result, &carrier, &file, &cancel))
+    let aa = args.aa;
+    let ended = with_signals(move |cancel| work(result, &carrier, &file, aa, &cancel))
         .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to start measuring: {error}")))?;
     let Ended::Finished((result, outcome)) = ended else {
         let kept = out.join("result.json");
@@ -62,7 +70,26 @@ pub(crate) fn run_scenario(mut scenario: Scenario, args: &Run) -> Outcome {
         Err(Failed::Run(error)) if error.is_environment() => Err(Failure::failed(exit::ENVIRONMENT, error)),
         Err(Failed::Run(error)) => Err(Failure::failed(exit::FAILED, error)),
         Err(Failed::Writing(_)) => Ok(exit::FAILED),
-        Ok(()) => Ok(verdict(&result)),
+        Ok(()) => {
+            keep(&result, args);
+            Ok(verdict(&result))
+        }
+    }
+}
+
+/// Two hundred comparisons take a minute or two; more take longer.
+const AA_TIME_LIMIT_S: u32 = 900;
+
+/// Remembers a run that came to its end: in the history beside the directories that runs are kept in, and as a baseline if that is asked for.
+fn keep(result: &RunResult, args: &Run) {
+    if verdict(result) != exit::OK || result.aa.is_some() {
+        return;
+    }
+    if args.out.is_none() {
+        compare::remember(result);
+    }
+    if let Some(name) = &args.save_baseline {
+        compare::save_baseline(name, result);
     }
 }
 
@@ -72,10 +99,19 @@ enum Failed {
     Writing(io::Error),
 }
 
-fn work(mut result: RunResult, carrier: &Carrier, file: &Path, cancel: &AtomicBool) -> (RunResult, Result<(), Failed>) {
+fn work(
+    mut result: RunResult,
+    carrier: &Carrier,
+    file: &Path,
+    aa: Option<u32>,
+    cancel: &AtomicBool,
+) -> (RunResult, Result<(), Failed>) {
     let scenario = result.scenario.clone();
     let mut watcher = Watcher { progress: Progress::new(), file: file.to_owned(), write_error: None };
-    let outcome = measure(&scenario, carrier, &mut result, &mut watcher, cancel);
+    let outcome = match aa {
+        None => measure(&scenario, carrier, &mut result, &mut watcher, cancel),
+        Some(comparisons) => run_aa(&scenario, carrier, &mut result, &mut watcher, cancel, comparisons),
+    };
     if let Err(error) = &outcome {
         result.status = Status::Failed(error.to_string());
     }
@@ -135,7 +171,8 @@ fn verdict(result: &RunResult) -> Code {
         Status::Failed(_) => exit::FAILED,
         Status::Running | Status::Complete | Status::TimeLimit => {
             let figures = result.designs.iter().all(|design| design.rate_pps.is_some());
-            if broken || !figures { exit::INVALID } else { exit::OK }
+            let alarms = result.aa.as_ref().is_some_and(natrig_bench::result::AaResult::exceeds);
+            if broken || !figures || alarms { exit::INVALID } else { exit::OK }
         }
     }
 }
@@ -189,6 +226,7 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<R
         designs: Vec::new(),
         costs: Vec::new(),
         comparisons: Vec::new(),
+        aa: None,
         stamp_costs: Vec::new(),
         warnings: Vec::new(),
     })
