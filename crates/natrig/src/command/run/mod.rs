@@ -12,6 +12,7 @@ use natrig_bench::settings::{RATES, Source};
 use natrig_cluster::test::ClusterTest;
 use natrig_cutover::Toggle;
 use natrig_exhaustion::Exhaustion;
+use natrig_limits::PathLimits;
 use natrig_report::document::Tell;
 use natrig_rfc9693::Rfc9693;
 
@@ -34,8 +35,13 @@ impl Known {
 }
 
 /// All tests besides the rates.
-pub(crate) const TESTS: &[Known] =
-    &[Known::of::<Rfc9693>(), Known::of::<Toggle>(), Known::of::<ClusterTest>(), Known::of::<Exhaustion>()];
+pub(crate) const TESTS: &[Known] = &[
+    Known::of::<Rfc9693>(),
+    Known::of::<Toggle>(),
+    Known::of::<ClusterTest>(),
+    Known::of::<Exhaustion>(),
+    Known::of::<PathLimits>(),
+];
 
 /// Measures, writes the result after every step, and shows it.
 pub(crate) fn run(args: &Run) -> Outcome {

@@ -1,0 +1,158 @@
+//! What is measured: something that forwards, in a placement, under so many flows, offered in a certain way.
+
+use natrig_bench::scenario::Design;
+
+use crate::Settings;
+
+/// One thing that is measured once in each round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cell {
+    /// What forwards.
+    pub(crate) what: What,
+    /// On which processors.
+    pub(crate) way: Way,
+    /// Under how many flows.
+    pub(crate) flows: Flows,
+    /// What is offered, and what is the figure.
+    pub(crate) offer: Offer,
+}
+
+/// What stands between generator and sink, and what carries frames to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// One NAT of ours between BPF rings.
+    Ring,
+    /// The same with frames of 1514 bytes.
+    RingLarge,
+    /// One NAT of ours between AF_XDP sockets.
+    Xdp,
+    /// One NAT of ours between AF_PACKET sockets.
+    Packet,
+    /// The kernel's masquerade.
+    Kernel,
+    /// The same, fed by AF_PACKET.
+    KernelByPacket,
+    /// An XDP program that redirects.
+    Redirect,
+    /// A NAT of ours at node and gateway, between BPF rings.
+    BothRing,
+    /// The kernel's at both.
+    BothKernel,
+    /// A NAT of ours at both, between rings in memory.
+    BothMemory,
+}
+
+/// On which processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Generator and sink on one, what forwards on another.
+    Pipelined,
+    /// Everything on one.
+    OneCore,
+    /// Everything on each of two: two worlds side by side.
+    TwoCores,
+}
+
+/// How many flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flows {
+    /// One.
+    One,
+    /// As many as the settings say.
+    Many,
+}
+
+/// What is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// The highest rate without loss, by a search.
+    LossFree,
+    /// As much as the generator can send; what is delivered counts.
+    FlatOut,
+    /// Each flow one frame, through empty tables, as fast as it goes.
+    NewFlows,
+    /// Half of what the kernel's masquerade carries without loss in the same round; latency counts.
+    Latency,
+}
+
+impl What {
+    pub(crate) const fn design(self) -> Design {
+        match self {
+            Self::Ring | Self::RingLarge | Self::Xdp | Self::Packet | Self::Kernel | Self::KernelByPacket => {
+                Design::Gateway
+            }
+            Self::Redirect => Design::None,
+            Self::BothRing | Self::BothKernel | Self::BothMemory => Design::Both,
+        }
+    }
+
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Ring => "ours, BPF rings",
+            Self::RingLarge => "ours, BPF rings, 1514-byte frames",
+            Self::Xdp => "ours, AF_XDP",
+            Self::Packet => "ours, AF_PACKET",
+            Self::Kernel => "nftables",
+            Self::KernelByPacket => "nftables, fed by AF_PACKET",
+            Self::Redirect => "XDP redirect",
+            Self::BothRing => "ours twice, BPF rings",
+            Self::BothKernel => "nftables twice",
+            Self::BothMemory => "ours twice, memory",
+        }
+    }
+
+    /// Whether the kernel, or a program in it, forwards: in threads of its own where something else generates.
+    pub(crate) const fn is_kernel(self) -> bool {
+        matches!(self, Self::Kernel | Self::KernelByPacket | Self::BothKernel | Self::Redirect)
+    }
+}
+
+impl Way {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Pipelined => "generator | NAT",
+            Self::OneCore => "one core",
+            Self::TwoCores => "two cores, a chain each",
+        }
+    }
+
+    pub(crate) const fn cores(self) -> u32 {
+        match self {
+            Self::OneCore => 1,
+            Self::Pipelined | Self::TwoCores => 2,
+        }
+    }
+}
+
+impl Flows {
+    pub(crate) const fn count(self, settings: &Settings) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Many => settings.flows,
+        }
+    }
+
+    pub(crate) fn words(self, settings: &Settings) -> String {
+        match self {
+            Self::One => "1 flow".to_owned(),
+            Self::Many => format!("{} flows", settings.flows),
+        }
+    }
+}
+
+impl Offer {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::LossFree => "without loss",
+            Self::FlatOut => "flat out",
+            Self::NewFlows => "new flows",
+            Self::Latency => "latency",
+        }
+    }
+}
+
+impl Cell {
+    pub(crate) fn name(&self, settings: &Settings) -> String {
+        format!("{}, {}, {}", self.what.words(), self.way.words(), self.flows.words(settings))
+    }
+}
