@@ -88,14 +88,14 @@ impl What {
 
     pub(crate) const fn words(self) -> &'static str {
         match self {
-            Self::Ring => "ours, BPF rings",
-            Self::RingLarge => "ours, BPF rings, 1514-byte frames",
+            Self::Ring => "ours, rings",
+            Self::RingLarge => "ours, rings, 1514 bytes",
             Self::Xdp => "ours, AF_XDP",
             Self::Packet => "ours, AF_PACKET",
             Self::Kernel => "nftables",
-            Self::KernelByPacket => "nftables, fed by AF_PACKET",
+            Self::KernelByPacket => "nftables by AF_PACKET",
             Self::Redirect => "XDP redirect",
-            Self::BothRing => "ours twice, BPF rings",
+            Self::BothRing => "ours twice, rings",
             Self::BothKernel => "nftables twice",
             Self::BothMemory => "ours twice, memory",
         }
@@ -110,9 +110,9 @@ impl What {
 impl Way {
     pub(crate) const fn words(self) -> &'static str {
         match self {
-            Self::Pipelined => "generator | NAT",
+            Self::Pipelined => "pipelined",
             Self::OneCore => "one core",
-            Self::TwoCores => "two cores, a chain each",
+            Self::TwoCores => "a chain on each core",
         }
     }
 
@@ -125,13 +125,6 @@ impl Way {
 }
 
 impl Flows {
-    pub(crate) const fn count(self, settings: &Settings) -> u32 {
-        match self {
-            Self::One => 1,
-            Self::Many => settings.flows,
-        }
-    }
-
     pub(crate) fn words(self, settings: &Settings) -> String {
         match self {
             Self::One => "1 flow".to_owned(),

@@ -34,14 +34,14 @@ pub(crate) fn rows() -> Vec<Row> {
             let (of, over) = (cell(what, way, flows, offer), Some(cell(against, way, flows, offer)));
             rows.push(Row { claim, bound: Bound::AtLeast(bound), figure: Figure::Rate, of, over });
         };
-        ratio("userspace gateway against nftables", 8.0, What::Ring, What::Kernel, Way::Pipelined, Offer::LossFree);
-        ratio("run to completion against nftables inline", 4.0, What::Ring, What::Kernel, Way::OneCore, Offer::FlatOut);
+        ratio("userspace gateway / nftables", 8.0, What::Ring, What::Kernel, Way::Pipelined, Offer::LossFree);
+        ratio("run to completion / nftables inline", 4.0, What::Ring, What::Kernel, Way::OneCore, Offer::FlatOut);
         ratio("the same on two cores", 4.0, What::Ring, What::Kernel, Way::TwoCores, Offer::FlatOut);
         let (ours, kernel) = (What::BothRing, What::BothKernel);
-        ratio("both layers against nftables at both", 6.0, ours, kernel, Way::Pipelined, Offer::LossFree);
-        ratio("AF_XDP against nftables", 1.2, What::Xdp, What::Kernel, Way::Pipelined, Offer::LossFree);
+        ratio("both layers / nftables at both", 6.0, ours, kernel, Way::Pipelined, Offer::LossFree);
+        ratio("AF_XDP / nftables", 1.2, What::Xdp, What::Kernel, Way::Pipelined, Offer::LossFree);
         let (ours, kernel) = (What::Packet, What::KernelByPacket);
-        ratio("rootless (AF_PACKET) against nftables", 1.0, ours, kernel, Way::Pipelined, Offer::LossFree);
+        ratio("rootless (AF_PACKET) / nftables", 1.0, ours, kernel, Way::Pipelined, Offer::LossFree);
     }
     let against = |claim, bound, figure, what, against, way, flows, offer| Row {
         claim,
@@ -53,7 +53,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let (pipelined, one_core) = (Way::Pipelined, Way::OneCore);
     let (ring, kernel) = (What::Ring, What::Kernel);
     rows.push(against(
-        "userspace gateway, flat out, against an XDP redirect",
+        "userspace gateway / XDP redirect, flat out",
         Bound::AtLeast(0.6),
         Figure::Rate,
         ring,
@@ -62,24 +62,24 @@ pub(crate) fn rows() -> Vec<Row> {
         Flows::One,
         Offer::FlatOut,
     ));
-    let new_flows = "new flows a second against nftables";
+    let new_flows = "new flows a second / nftables";
     let many = Flows::Many;
     rows.push(against(new_flows, Bound::AtLeast(5.0), Figure::Rate, ring, kernel, one_core, many, Offer::NewFlows));
     for (claim, figure) in [
-        ("latency p50 at half of nftables' rate, against nftables", Figure::LatencyP50),
-        ("latency p99 at half of nftables' rate, against nftables", Figure::LatencyP99),
+        ("latency p50 / nftables, at half its rate", Figure::LatencyP50),
+        ("latency p99 / nftables, at half its rate", Figure::LatencyP99),
     ] {
         rows.push(against(claim, Bound::AtMost(1.0), figure, ring, kernel, pipelined, Flows::One, Offer::Latency));
     }
     rows.push(Row {
-        claim: "memory links, both layers, one core, Mpps",
+        claim: "memory, both layers, one core, Mpps",
         bound: Bound::AtLeast(10.0),
         figure: Figure::RateMpps,
         of: cell(What::BothMemory, one_core, many, Offer::FlatOut),
         over: None,
     });
     rows.push(Row {
-        claim: "1514-byte frames, userspace gateway, Gbit/s",
+        claim: "gateway, 1514-byte frames, Gbit/s",
         bound: Bound::AtLeast(40.0),
         figure: Figure::RateGbps,
         of: cell(What::RingLarge, pipelined, Flows::One, Offer::FlatOut),

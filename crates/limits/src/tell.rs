@@ -59,7 +59,6 @@ fn cells(cells: &[CellRecord]) -> Table {
         ("offered", Align::Left),
         ("Mpps", Align::Right),
         ("interval", Align::Right),
-        ("cores", Align::Right),
         ("p50 µs", Align::Right),
         ("p99 µs", Align::Right),
         ("lost", Align::Right),
@@ -67,7 +66,7 @@ fn cells(cells: &[CellRecord]) -> Table {
     for cell in cells {
         let Some(rate) = &cell.rate_pps else {
             let reason = cell.refused.as_deref().unwrap_or("no figure");
-            table.row([cell.name.as_str(), &cell.offer, &absent(), reason, "", "", "", ""]);
+            table.row([cell.name.as_str(), &cell.offer, &absent(), reason, "", "", ""]);
             continue;
         };
         let (rate, range) = written(rate, 1e-6);
@@ -76,22 +75,21 @@ fn cells(cells: &[CellRecord]) -> Table {
         let lost: i64 = cell.rounds.iter().flatten().map(|round| round.lost).sum();
         let [p50, p99] = [|round: &Round| round.latency_ns_p50, |round: &Round| round.latency_ns_p99]
             .map(|of| median(cell, of).map_or_else(String::new, |ns| digits(ns / 1e3)));
-        let cores = cell.cores.to_string();
-        table.row([cell.name.as_str(), &cell.offer, &rate, &range, &cores, &p50, &p99, &lost.to_string()]);
+        table.row([cell.name.as_str(), &cell.offer, &rate, &range, &p50, &p99, &lost.to_string()]);
     }
     table.note =
-        "≥: GENERATOR-BOUND in some round, what forwards may carry more. Lost: in the trials that the figures are of."
+        "Pipelined: generator and sink on one core, the NAT on another. ≥: GENERATOR-BOUND in some round, what forwards may carry more. Lost: in the trials that the figures are of."
             .to_owned();
     table
 }
 
 const ROLES: [(Role, &str); 6] = [
-    (Role::Generator, "generator"),
+    (Role::Generator, "generat."),
     (Role::Node, "node"),
     (Role::Gateway, "gateway"),
     (Role::Reflector, "sink"),
-    (Role::Napi, "NAPI thread"),
-    (Role::Softirq, "softirqd"),
+    (Role::Napi, "NAPI"),
+    (Role::Softirq, "softirq"),
 ];
 
 fn costs(cells: &[CellRecord]) -> Table {
@@ -108,7 +106,7 @@ fn costs(cells: &[CellRecord]) -> Table {
         });
         table.row([cell.name.clone(), cell.offer.clone(), all].into_iter().chain(roles));
     }
-    table.note = "User and system time and that in interrupts, medians. What the kernel does within a call counts for the caller: for \
+    table.note = "User and system time and that in interrupts, medians; pipelined, generator and sink share a core, the others have the second. What the kernel does within a call counts for the caller: for \
                   nftables inline that is the generator."
         .to_owned();
     table

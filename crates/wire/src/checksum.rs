@@ -2,33 +2,39 @@
 
 /// Sums `data` as big-endian 16-bit words, an odd last byte padded with zero, onto `acc`.
 ///
-/// The result is not folded; [`fold`] folds it. Word order makes no difference to a one's complement sum (RFC 1071 §2), so the loop
-/// adds eight bytes at a time with end-around carry.
+/// The result is not folded; [`fold`] folds it. Neither the order nor the size of words makes a difference to a one's complement sum,
+/// and bytes may be swapped in the sum as well as in each word (RFC 1071 §2), so the loop adds words of four bytes as they lie in memory,
+/// eight at a time.
 #[inline]
 pub fn sum(acc: u32, data: &[u8]) -> u32 {
-    let (chunks, rest) = data.as_chunks::<8>();
-    let mut wide: u64 = 0;
-    let mut carries: u64 = 0;
-    for chunk in chunks {
-        let (value, overflowed) = wide.overflowing_add(u64::from_be_bytes(*chunk));
-        wide = value;
-        carries += u64::from(overflowed);
+    const LANES: usize = 8;
+    let (blocks, rest) = data.as_chunks::<{ 4 * LANES }>();
+    // A lane holds 2³² words without overflow.
+    let mut lanes = [0u64; LANES];
+    for block in blocks {
+        let (words, _) = block.as_chunks::<4>();
+        for (lane, word) in lanes.iter_mut().zip(words) {
+            *lane += u64::from(u32::from_ne_bytes(*word));
+        }
     }
-    let (mut wide, overflowed) = wide.overflowing_add(carries);
-    wide += u64::from(overflowed);
-    let mut narrow = (wide >> 48) + ((wide >> 32) & 0xffff) + ((wide >> 16) & 0xffff) + (wide & 0xffff);
+    let mut wide: u64 = lanes.iter().sum();
+    let (words, rest) = rest.as_chunks::<4>();
+    for word in words {
+        wide += u64::from(u32::from_ne_bytes(*word));
+    }
     let (words, last) = rest.as_chunks::<2>();
     for word in words {
-        narrow += u64::from(u16::from_be_bytes(*word));
+        wide += u64::from(u16::from_ne_bytes(*word));
     }
     if let [byte] = last {
-        narrow += u64::from(*byte) << 8;
+        wide += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
-    u32::from(fold32(narrow)) + acc
+    u32::from(u16::from_be(fold64(wide))) + acc
 }
 
 #[inline]
-const fn fold32(mut wide: u64) -> u16 {
+const fn fold64(mut wide: u64) -> u16 {
+    wide = (wide >> 32) + (wide & 0xffff_ffff);
     while wide > 0xffff {
         wide = (wide & 0xffff) + (wide >> 16);
     }
