@@ -3,6 +3,7 @@
 mod cluster;
 mod compared;
 pub(crate) mod killed;
+mod limits;
 mod measured;
 mod mistakes;
 mod refused;
@@ -14,13 +15,14 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 36] = [
+pub(crate) const CASES: [Case; 37] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
     in_namespaces("run::a_search_that_overloads_loses_track_of_nothing", Each, measured::overload),
     in_namespaces("run::xdp_links", Each, measured::over_xdp),
     in_namespaces("run::the_kernels_nat_beside_ours", Each, measured::kernel),
+    case("run::path_limits", Each, limits::path_limits),
     in_namespaces("run::pnet_links", Anybody, measured::over_pnet),
     in_namespaces("run::the_built_in_scenario", Each, measured::built_in),
     in_namespaces("run::two_at_once", Each, measured::two_at_once),
