@@ -15,7 +15,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
 /// Which outside address comes first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) rule: AddressChoice,
     pub(crate) total: usize,

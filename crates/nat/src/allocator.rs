@@ -79,6 +79,18 @@ impl Allocator {
         self.sources.is_some() || self.space.keeps_account()
     }
 
+    /// The addresses and ports that wishes to come are likely to try first, if each finds one at once: a hint what to fetch from memory.
+    pub fn likely(&self, wishes: impl Iterator<Item = (Wish, Option<u16>)>) -> impl Iterator<Item = (u16, u16)> {
+        let (mut choice, mut rng, mut seeds) = (self.choice.clone(), self.rng.clone(), self.space.rng.clone());
+        wishes.map(move |(wish, at)| {
+            let address = at.unwrap_or_else(|| match choice.total {
+                1 => 0,
+                _ => choose(&mut choice, &self.hash, &mut rng, wish.inside.0, wish.remote.0).0 as u16,
+            });
+            (address, self.space.likely(slot_of(wish.protocol), wish.inside.1, &mut seeds))
+        })
+    }
+
     /// Finds a port for `wish`, of any address that the rules allow, or of address number `at`.
     pub fn allocate(&mut self, wish: &Wish, at: Option<u16>, ports: &mut impl PortsInUse) -> Allocation {
         let source = match &mut self.sources {

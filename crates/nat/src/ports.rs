@@ -200,6 +200,20 @@ impl PortSpace {
         search
     }
 
+    /// The port that a search for this source port is likely to begin with, when `seeds` is what its randomness is going to be.
+    pub(crate) fn likely(&self, slot: usize, port: u16, seeds: &mut Pcg64Mcg) -> u16 {
+        let range = if slot == ICMP_SLOT { self.rules.icmp_range } else { self.rules.range };
+        // Every search draws a seed, also one that begins with the source port.
+        let seed = if self.rules.seed == PortSeed::Random { seeds.random() } else { port };
+        if self.rules.preserve && range.contains(port) {
+            return port;
+        }
+        match self.rules.probe {
+            Probe::Windows => clamp(Clamp::Modulo, range, seed),
+            Probe::Scan | Probe::Step | Probe::Random => clamp(self.rules.clamp, range, seed),
+        }
+    }
+
     /// True if the source port is the first to be tried.
     fn keeps(&self, request: &PortRequest<'_>, range: PortRange) -> bool {
         // Linux keeps privileged ports beside its class ranges as well (those from 512 to 599).

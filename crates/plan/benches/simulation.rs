@@ -1,6 +1,7 @@
 //! Connection events a second of wall time, on one core: the fleet of 5,000 nodes and 250,000 pods.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use natrig_nat::{CAPACITY_MAX, Profile};
 use natrig_plan::sim::{Class, Lives, Setup, Simulation};
 use natrig_plan::timing::{Close, Protocol};
@@ -31,7 +32,17 @@ fn simulate(c: &mut Criterion) {
     let mut group = c.benchmark_group("fleet of 5,000 nodes and 250,000 pods");
     // An event is the opening or the closing of a connection: each connection has both.
     group.throughput(Throughput::Elements(2 * STEP)).sample_size(10);
-    let classes = classes();
+    for (share, each) in
+        [(1.0, "0.2 connections a second of each pod"), (0.25, "0.05 connections a second of each pod")]
+    {
+        let mut classes = classes();
+        classes.iter_mut().for_each(|class| class.rate_per_s *= share);
+        measure(&mut group, each, &classes);
+    }
+    group.finish();
+}
+
+fn measure(group: &mut BenchmarkGroup<'_, WallTime>, each: &str, classes: &[Class]) {
     for (name, node, gateway) in [
         ("node cilium-bpf", Some("cilium-bpf"), None),
         ("gateway aws-natgw", None, Some("aws-natgw")),
@@ -48,14 +59,14 @@ fn simulate(c: &mut Criterion) {
         let setup = Setup {
             nodes: 5_000,
             pods: 250_000,
-            classes: &classes,
+            classes,
             node: node.as_ref(),
             gateway: gateway.as_ref().map(|behaviour| (behaviour, 8)),
             empty: false,
             seed: 1,
         };
         let mut simulation = Simulation::new(&setup).expect("the fleet is within limits");
-        group.bench_function(name, |b| b.iter(|| simulation.run(STEP)));
+        group.bench_function(format!("{each}: {name}"), |b| b.iter(|| simulation.run(STEP)));
         let outcome = simulation.outcome();
         eprintln!(
             "{name}: {} asked, refused {:?} {:.5}, {:.1} s, work per event {:.1}",
@@ -66,7 +77,6 @@ fn simulate(c: &mut Criterion) {
             outcome.work as f64 / outcome.events as f64
         );
     }
-    group.finish();
 }
 
 criterion_group!(benches, simulate);

@@ -11,9 +11,9 @@ use rand_pcg::Pcg64Mcg;
 use crate::sim::EPHEMERAL;
 
 /// Numbers of ports in use that are looked at.
-const POINTS: u32 = 40;
+const POINTS: u32 = 32;
 /// Connections that ask at each point; a refusal that is rarer is not seen.
-const ASKED: u32 = 8_000;
+const ASKED: u32 = 4_000;
 /// Nobody plans for more refusals than that; the search is not asked further.
 const REFUSED_MAX: f64 = 0.5;
 /// Pods that ask.
@@ -81,7 +81,7 @@ impl Curve {
                 break;
             }
             // What the earlier points have left behind is mostly as it has to be.
-            for _ in 0..target / 2 {
+            for _ in 0..target / 3 {
                 let leaves = rng.random_range(0..given.len());
                 let port = given.swap_remove(leaves);
                 used.flip(port);

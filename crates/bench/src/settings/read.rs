@@ -180,6 +180,41 @@ impl<'t> Section<'t, '_> {
         section.finish();
     }
 
+    /// Has `read` ask for the keys of each section of the list `[[key]]`; there may be `most` of them.
+    pub fn each(&mut self, key: &'static str, most: usize, mut read: impl FnMut(&mut Section<'_, '_>)) {
+        let Some(value) = self.ask(key) else { return };
+        let Some(elements) = value.get_ref().as_array() else {
+            let wrong = Wrong::new(
+                format!("must be a list of sections, not {}", noun(value.get_ref())),
+                format!("write [[{key}]] on a line of its own for each, and its keys below"),
+            );
+            self.wrong(key, value, wrong);
+            return;
+        };
+        if elements.len() > most {
+            let wrong = Wrong::new(
+                format!("is there {} times, but may be there {most} times", elements.len()),
+                format!("write at most {most}"),
+            );
+            self.wrong(key, value, wrong);
+            return;
+        }
+        for (index, element) in elements.iter().enumerate() {
+            let Some(table) = element.get_ref().as_table() else {
+                let wrong = Wrong::new(
+                    format!("must be a list of sections, not of {}", noun(element.get_ref())),
+                    format!("write [[{key}]] on a line of its own for each, and its keys below"),
+                );
+                self.wrong(key, element, wrong);
+                continue;
+            };
+            let name = format!("{}[{index}]", self.dotted(key));
+            let mut section = Section { name, at: element.span(), table, asked: Vec::new(), notes: self.notes };
+            read(&mut section);
+            section.finish();
+        }
+    }
+
     fn not_a_section(&self, key: &str, value: &DeValue<'_>) -> Wrong {
         let help = match (self.name.is_empty(), value.is_array()) {
             (true, true) => format!("write [{key}] once, with single brackets"),

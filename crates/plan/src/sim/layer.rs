@@ -80,8 +80,6 @@ pub(crate) struct Layer {
     in_use_max: u32,
     remotes: usize,
     evicts: bool,
-    /// The source port is tried first.
-    preserves: bool,
     /// Somebody has to be told when a port comes free.
     wants_release: bool,
     rng: Pcg64Mcg,
@@ -154,17 +152,18 @@ impl Layer {
             in_use: vec![0; if limit > 0 { addresses * remotes } else { 0 }],
             in_use_max: limit,
             remotes,
-            preserves: behaviour.ports.preserve,
             evicts: behaviour.ports.evict_closing_within > 0,
             rng: <Pcg64Mcg as rand::SeedableRng>::seed_from_u64(rng.random()),
             counts: LayerCounts::new(),
         }
     }
 
-    /// Fetches what the search for a port begins with, where that is known beforehand.
-    #[inline]
-    pub(crate) fn touch(&self, address: u16, remote: u16, port: u16) -> u64 {
-        if self.preserves { self.table.touch(key(address, remote, port)) } else { 0 }
+    /// Fetches the lines that the searches to come are likely to begin with, all together.
+    pub(crate) fn touch(&self, askers: impl Iterator<Item = Asker> + Clone) {
+        let likely = self.allocator.likely(askers.clone().map(|asker| (asker.wish, asker.at)));
+        let touched =
+            likely.zip(askers).map(|((address, port), asker)| self.table.touch(key(address, asker.remote, port)));
+        std::hint::black_box(touched.fold(0, |all, one| all ^ one));
     }
 
     /// Starts the collectors, each at some point of its first interval; hands out the device and the tick of each first run.

@@ -203,6 +203,7 @@ const NODE_NET: u32 = 0x0a00_0000;
 const POD_NET: u32 = 0x6440_0000;
 /// Where remote ends are.
 const REMOTE_NET: u32 = 0xcb00_0000;
+const REMOTE_PORT: u16 = 443;
 
 impl Simulation {
     /// A fleet in equilibrium.
@@ -363,10 +364,21 @@ impl Simulation {
                 self.ahead.push(Arrival { tick: self.drawn_until as u32, life: life.max(1), ..arrival });
             }
             self.ahead.reverse();
+            let asker = |arrival: &Arrival, at| Asker {
+                wish: Wish {
+                    protocol: self.mix.protocol(arrival.class),
+                    inside: (POD_NET + arrival.pod, arrival.source),
+                    remote: (REMOTE_NET + u32::from(arrival.remote), REMOTE_PORT),
+                },
+                remote: arrival.remote,
+                at,
+            };
+            let coming = self.ahead.iter().rev();
             if let Some(layer) = &self.node {
-                let touched =
-                    self.ahead.iter().map(|arrival| layer.touch(arrival.node, arrival.remote, arrival.source));
-                std::hint::black_box(touched.fold(0, |all, one| all ^ one));
+                layer.touch(coming.clone().map(|arrival| asker(arrival, Some(arrival.node))));
+            }
+            if let Some(layer) = &self.gateway {
+                layer.touch(coming.map(|arrival| asker(arrival, None)));
             }
         }
     }
@@ -397,18 +409,17 @@ impl Simulation {
             let rate = class.rate_per_s / f64::from(TICKS_PER_S);
             let alive = rate * class.life_s * f64::from(TICKS_PER_S);
             let gone = rate * f64::from(after);
-            for _ in 0..(alive.round() as u64) {
-                let left = mix::residual_ticks(class, &mut self.rng);
+            for _ in 0..((alive + gone).round() as u64) {
                 let remote = first_remote + self.rng.random_range(0..class.remotes);
-                self.preloaded += 1;
+                // In random order: whoever comes when the ports are gone is as likely to be one of these as one of those.
+                let end = if self.rng.random::<f64>() * (alive + gone) < alive {
+                    self.preloaded += 1;
+                    START + mix::residual_ticks(class, &mut self.rng).max(1)
+                } else {
+                    START - self.rng.random_range(0..after)
+                };
                 let arrival = self.someone(remote, number as u16);
-                self.open_until(&arrival, START + left.max(1));
-            }
-            for _ in 0..(gone.round() as u64) {
-                let ended = self.rng.random_range(0..after);
-                let remote = first_remote + self.rng.random_range(0..class.remotes);
-                let arrival = self.someone(remote, number as u16);
-                self.open_until(&arrival, START - ended);
+                self.open_until(&arrival, end);
             }
             first_remote += class.remotes;
         }
@@ -467,7 +478,7 @@ impl Simulation {
         let now = self.calendar.now();
         let Arrival { pod, node, remote, class, source, .. } = *arrival;
         let [node_spans, gateway_spans] = self.spans[usize::from(class)];
-        let far = (REMOTE_NET + u32::from(remote), 443);
+        let far = (REMOTE_NET + u32::from(remote), REMOTE_PORT);
         let protocol = self.mix.protocol(class);
         let mut inside = (POD_NET + pod, source);
         let mut at_node = None;

@@ -51,7 +51,7 @@ pub(crate) struct PortTable {
 impl PortTable {
     /// With room for `uses` before it has to grow.
     pub(crate) fn with_room(uses: usize) -> Self {
-        let slots = (uses * 2).next_power_of_two().max(SLOTS_MIN);
+        let slots = (uses * 3).next_power_of_two().max(SLOTS_MIN);
         Self { slots: vec![EMPTY; slots].into_boxed_slice(), filled: 0, hand: 0, work: 0 }
     }
 
@@ -111,7 +111,7 @@ impl PortTable {
                 self.hand = (self.hand + 1) & (self.slots.len() - 1);
             }
         }
-        if self.filled * 8 > self.slots.len() * 5 {
+        if self.filled * 2 > self.slots.len() {
             self.grow(is_dead);
         }
     }
@@ -141,7 +141,7 @@ impl PortTable {
         let old = std::mem::take(&mut self.slots);
         let alive = |slot: &&Slot| slot.key != 0 && !is_dead(slot.key, slot.used);
         let count = old.iter().filter(alive).count();
-        self.slots = vec![EMPTY; (count * 3).next_power_of_two().max(SLOTS_MIN)].into_boxed_slice();
+        self.slots = vec![EMPTY; (count * 4).next_power_of_two().max(SLOTS_MIN)].into_boxed_slice();
         self.filled = count;
         self.hand = 0;
         self.work += old.len() as u64;
@@ -187,7 +187,7 @@ mod tests {
             let key = key((now >> 16) as u16, 0, now as u16);
             table.put(key, Use { expires: now + 900, closes: now }, |_, used| used.expires <= now);
         }
-        assert!(table.slots.len() <= slots * 2, "{} slots for 900 uses at a time", table.slots.len());
+        assert!(table.slots.len() <= slots * 4, "{} slots for 900 uses at a time", table.slots.len());
         assert!(table.work < 20_000_000, "{} slots looked at", table.work);
     }
 }

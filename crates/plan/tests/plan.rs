@@ -1,0 +1,228 @@
+//! The plan against the closed forms that everybody can work out by hand.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::path::Path;
+
+use natrig_bench::scenario::Design;
+use natrig_bench::settings::Source;
+use natrig_plan::analysis::plan;
+use natrig_plan::fleet::Fleet;
+use natrig_plan::report::{Figure, Plan};
+use natrig_plan::{demand, formula};
+
+fn planned(text: &str) -> Plan {
+    let fleet = Fleet::read(&Source::new(&format!("test = \"plan\"\n{text}"), "fleet.toml")).unwrap();
+    let profiles = fleet.profiles().unwrap();
+    plan(&fleet, &profiles, demand::of_fleet(&fleet), Vec::new())
+}
+
+/// A fleet of 1,000 nodes with one destination.
+fn one(gateway: &str, addresses: u32, rate_per_pod: f64, lifetime_s: f64, more: &str) -> Plan {
+    planned(&format!(
+        "simulated_connections = 0\nrefusal_probability = 0.01\n[fleet]\nnodes = 1000\npods = 10_000\n[node]\nprofile = \"azure-natgw\"\n\
+         [gateway]\nprofile = \"{gateway}\"\naddresses = {addresses}\n[[destination]]\nname = \"d\"\n\
+         rate_per_pod = {rate_per_pod}\nlifetime_s = {lifetime_s}\n{more}"
+    ))
+}
+
+fn close_to(figure: f64, expected: f64, share: f64) {
+    assert!((figure / expected - 1.0).abs() <= share, "{figure} instead of {expected}");
+}
+
+fn at_gateway(plan: &Plan) -> &Figure {
+    &plan.destinations[0].gateway.headroom
+}
+
+/// (c) 1: AWS with 8 addresses bears 440,000 connections to one destination, Azure with 16 bears 800,000.
+#[test]
+fn connections_to_one_destination_are_addresses_times_the_limit() {
+    assert_eq!(formula::connections_max(8, 64_512, 55_000, 1.0), 440_000.0);
+    assert_eq!(formula::connections_max(16, 64_512, 50_000, 1.0), 800_000.0);
+    for (gateway, addresses, bears) in [("aws-natgw", 8, 440_000.0), ("azure-natgw", 16, 800_000.0)] {
+        let plan = one(gateway, addresses, 1.0, 100_000.0, "");
+        let used = &plan.destinations[0].gateway;
+        // One in a hundred may be refused: so many more may ask.
+        close_to(used.in_use.value * used.headroom.value, bears / 0.99, 0.005);
+    }
+}
+
+/// (c) 2: ports over the time that each is taken: Azure after a FIN 65 s and its last second, Google 64 ports a node for 120 s.
+#[test]
+fn rates_are_ports_over_time() {
+    close_to(formula::rate_max_per_s(64_512.0, 0.0, 120.0), 537.6, 0.001);
+    close_to(formula::rate_max_per_s(64_512.0, 0.0, 65.0), 992.5, 0.001);
+    close_to(formula::rate_max_per_s(64.0, 0.0, 120.0), 0.533, 0.001);
+    close_to(formula::rate_max_per_s(2048.0, 0.0, 120.0), 17.07, 0.001);
+    close_to(formula::rate_max_per_s(32_768.0, 0.0, 20.0), 1638.4, 0.001);
+    close_to(formula::rate_max_per_s(32_768.0, 0.0, 310.0), 105.7, 0.001);
+    let plan = one("azure-natgw", 1, 0.01, 1.0, "");
+    close_to(plan.destinations[0].rate_per_s.value * at_gateway(&plan).value, 50_000.0 / 67.0 / 0.99, 0.005);
+}
+
+/// (c) 3: whichever layer bears less binds; a node layer that is not near its end costs nothing.
+#[test]
+fn two_layers_bear_what_the_weaker_one_bears() {
+    assert_eq!(formula::layers_max(2, 20_000.0, 55_000.0), (40_000.0, true));
+    assert_eq!(formula::layers_max(1000, 20_000.0, 55_000.0), (55_000.0, false));
+    let plan = one("aws-natgw", 1, 0.1, 1.0, "");
+    let breaks = |design: Design| {
+        let design = plan.designs.iter().find(|one| one.design == design).unwrap();
+        design.limits.iter().filter(|limit| limit.layer != "pod").map(|limit| limit.breaks_at.value).fold(1e9, f64::min)
+    };
+    close_to(breaks(Design::Both), breaks(Design::Gateway).min(breaks(Design::Node)), 0.001);
+}
+
+/// (c) 4: nodes per address where ports are set aside.
+#[test]
+fn blocks_bound_the_nodes_of_an_address() {
+    assert_eq!([64, 2048, 7168].map(|ports| formula::nodes_per_address(64_512, ports)), [1008, 31, 9]);
+    let plan = one("gcp-cloudnat-static", 1, 0.0001, 1.0, "");
+    let gateway = plan.designs.iter().find(|design| design.design == Design::Gateway).unwrap();
+    let blocks = gateway.limits.iter().find(|limit| limit.what.starts_with("nodes that")).unwrap();
+    // 1,000 nodes of 1,008, and one in a hundred may be left out.
+    close_to(blocks.breaks_at.value, 1.008 / 0.99, 0.001);
+}
+
+/// (c) 5: addresses are connections over what one bears, rounded up.
+#[test]
+fn addresses_are_connections_over_what_one_bears() {
+    assert_eq!(formula::addresses_min(110_001.0, 55_000.0), 3);
+    // 200,000 connections open, and 1 % of refusals allowed.
+    let plan = one("aws-natgw", 1, 20.0 / 1e6, 1e6, "");
+    assert_eq!(plan.destinations[0].addresses_needed.value, 4.0);
+    assert_eq!(formula::addresses_min(200_000.0, 55_000.0), 4);
+}
+
+/// (c) 6: below the shortest idle timer; Linux's default of two hours is too long for each of the three.
+#[test]
+fn keepalive_is_below_the_shortest_timer() {
+    assert_eq!(formula::keepalive_max_s(&[8000, 350]), Some(349));
+    for (gateway, most) in [("aws-natgw", 349.0), ("azure-natgw", 239.0), ("gcp-cloudnat-static", 1199.0)] {
+        let plan = one(gateway, 1, 0.01, 1.0, "silence_s = 3600\n");
+        let keepalive = &plan.settings[0];
+        assert_eq!((keepalive.what.as_str(), keepalive.value.high), ("TCP keepalive interval", most));
+        assert!(keepalive.note.contains("7200 s is too long") && keepalive.note.contains("silent for longer: d"));
+    }
+}
+
+/// (c) 7: what is in the table, over 0.8; Cilium has two entries a flow.
+#[test]
+fn tables_have_a_fifth_to_spare() {
+    assert_eq!(formula::table_entries(80_000.0, 2.0), 200_000);
+    // 10 nodes, 100 a second, each for a second and 120 s of TIME_WAIT.
+    let plan = planned(
+        "simulated_connections = 0\n[fleet]\nnodes = 1000\npods = 10_000\n[node]\nprofile = \"netfilter\"\n[[destination]]\nname = \"d\"\n\
+         rate_per_pod = 0.01\nlifetime_s = 1\n",
+    );
+    let table = plan.settings.iter().find(|setting| setting.what == "nf_conntrack_max of the node").unwrap();
+    close_to(table.value.value, (0.1_f64 * 121.0 / 0.8).ceil(), 0.001);
+}
+
+/// (c) 8: 1,250 bytes, for AWS and for Azure.
+#[test]
+fn packets_bind_below_1250_bytes() {
+    assert_eq!(formula::crossover_bytes(100_000_000_000, 10_000_000), Some(1250.0));
+    assert_eq!(formula::crossover_bytes(0, 1), None);
+    let plan = one("aws-natgw", 1, 0.01, 1.0, "packets = 100_000\nbytes = 6_400_000\n");
+    let bits = plan.settings.iter().find(|setting| setting.unit == "bytes").unwrap();
+    assert_eq!(bits.value.value, 1250.0);
+    let gateway = plan.designs.iter().find(|design| design.design == Design::Gateway).unwrap();
+    // Ten million packets a second at once: 64 bytes each are packets' limit, not bits'.
+    assert_eq!(gateway.limits[0].what, "packets a second of the gateway");
+    close_to(gateway.limits[0].breaks_at.value, 1.0 / 0.99, 0.002);
+}
+
+/// (c) 9 is a measurement: what a layer adds to the time to connect is `natrig run`'s to say. (c) 10: the birthday problem.
+#[test]
+fn two_hundred_connections_collide_every_second_time() {
+    close_to(formula::collision_probability(198.0, 28_232.0), 0.5, 0.01);
+    let text = "simulated_connections = 0\n[fleet]\nnodes = 1\npods = 198\n[node]\nprofile = \"netfilter\"\n[[destination]]\nname = \"d\"\nprotocol = \"udp\"\nrate_per_pod = 0.001\nlifetime_s = 880\n";
+    let plan = planned(text);
+    let collision = plan.settings.iter().find(|setting| setting.unit == "%").unwrap();
+    close_to(collision.value.value, 50.0, 0.02);
+}
+
+/// (c) 11 and 12: what a switch ends, how it is found out, and whose address is seen where.
+#[test]
+fn a_switch_ends_what_is_open_and_everybody_sees_another_address() {
+    use formula::{SeenAs, Switched};
+    let plan = one("aws-natgw", 1, 0.1, 7.0, "");
+    let switch = plan.switch.as_ref().unwrap();
+    close_to(switch.broken.value, 7000.0, 1e-9);
+    assert_eq!(switch.found_out, Switched::ResetOnNextSegment);
+    assert_eq!(one("gcp-cloudnat-static", 1, 0.1, 7.0, "").switch.unwrap().found_out, Switched::Silence);
+    assert_eq!(one("netfilter", 1, 0.1, 7.0, "").switch.unwrap().found_out, Switched::ResetByFarEnd);
+    let seen: Vec<(SeenAs, SeenAs)> = plan.designs.iter().map(|design| design.seen_as).collect();
+    assert_eq!(
+        seen,
+        [
+            (SeenAs::Pod, SeenAs::Pod),
+            (SeenAs::Node, SeenAs::Node),
+            (SeenAs::Gateway, SeenAs::Pod),
+            (SeenAs::Gateway, SeenAs::Node)
+        ]
+    );
+}
+
+/// The formula and the allocators themselves, where the gateway is short of ports and where Cilium's search is.
+#[test]
+fn formula_and_simulation_refuse_alike() {
+    let both = |plan: &Plan, design: Design| {
+        let design = plan.designs.iter().find(|one| one.design == design).unwrap();
+        let simulated = design.simulated.as_ref().unwrap();
+        println!("{:?}: {:?} by formula, {:?} simulated", design.design, design.growth[0].refused, simulated.refused);
+        (design.growth[0].refused.value, simulated.refused.value)
+    };
+    let text = |nodes: u32, profile: &str, gateway: &str, rate: f64| {
+        format!(
+            "simulated_connections = 300_000\n[fleet]\nnodes = {nodes}\npods = 4000\n[node]\nprofile = \"{profile}\"\n[gateway]\nprofile = \"{gateway}\"\n\
+             [[destination]]\nname = \"d\"\nrate_per_pod = {rate}\nlifetime_s = 20\nclose = \"rst\"\n"
+        )
+    };
+    // 1,500 a second for 20 + 1 + 16 s: 55,500 on 50,000 ports.
+    let (formula, simulated) =
+        both(&planned(&text(400, "netfilter-fully-random", "azure-natgw", 0.375)), Design::Gateway);
+    close_to(formula, simulated, 0.03);
+    // 500 a second for 20 + 10 s on one node: 15,000 of 64,512 ports; four times that is too many for a search of 248.
+    let (formula, simulated) = both(&planned(&text(1, "netfilter-fully-random", "azure-natgw", 0.525)), Design::Node);
+    assert!((formula - simulated).abs() < 0.01, "{formula} and {simulated}");
+}
+
+/// Every figure's reasons are in the list, and every value of a profile says how sure it is.
+#[test]
+fn every_figure_can_be_traced() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench-configs/plan-fleet.toml");
+    let mut fleet = Fleet::load(&file).unwrap();
+    assert!(fleet.question.ends_with('?'));
+    fleet.simulated_connections = 100_000;
+    let plan = plan(&fleet, &fleet.profiles().unwrap(), demand::of_fleet(&fleet), Vec::new());
+    let json = serde_json::to_value(&plan).unwrap();
+    let (mut figures, mut keys) = (0, std::collections::BTreeSet::new());
+    let mut open = vec![&json];
+    while let Some(value) = open.pop() {
+        if let Some(from) = value.get("from").and_then(|from| from.as_array()) {
+            figures += 1;
+            assert!(!from.is_empty(), "{value}");
+            keys.extend(from.iter().map(|key| key.as_str().unwrap().to_owned()));
+            let number = |name: &str| value[name].as_f64().unwrap();
+            assert!(number("low") <= number("value") && number("value") <= number("high"), "{value}");
+        }
+        match value {
+            serde_json::Value::Array(values) => open.extend(values),
+            serde_json::Value::Object(values) => open.extend(values.values()),
+            _ => {}
+        }
+    }
+    assert!(figures > 100, "{figures}");
+    for key in &keys {
+        let reason = plan.reasons.iter().find(|reason| reason.key == *key).unwrap_or_else(|| panic!("{key}"));
+        assert!(!reason.source.is_empty());
+        assert_eq!(reason.kind == "vendor", reason.confidence.is_some(), "{reason:?}");
+    }
+    let doubtful = plan.reasons.iter().any(|reason| reason.confidence.as_deref() == Some("L"));
+    assert!(doubtful, "how long AWS keeps a port is not documented");
+    let gateway = &plan.destinations[0].gateway.in_use;
+    assert!(gateway.low < gateway.value && gateway.value < gateway.high, "what is not documented makes an interval");
+    let again: Plan = serde_json::from_value(json).unwrap();
+    assert_eq!(again, plan);
+}
