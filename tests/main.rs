@@ -12,6 +12,7 @@
 mod clients;
 mod exhaustion;
 mod nat;
+mod plan;
 mod run;
 mod support;
 
@@ -22,8 +23,8 @@ use support::harness::{self, Case};
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    let cases: Vec<Case> =
-        run::CASES.into_iter().chain(clients::CASES).chain(nat::CASES).chain(exhaustion::CASES).collect();
+    let cases = run::CASES.into_iter().chain(clients::CASES).chain(nat::CASES);
+    let cases: Vec<Case> = cases.chain(exhaustion::CASES).chain(plan::CASES).collect();
     match arguments.next().as_deref() {
         Some("--role") => play(&arguments.collect::<Vec<_>>()),
         Some("--list") => {

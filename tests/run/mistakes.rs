@@ -144,6 +144,10 @@ pub(crate) fn shipped(place: &Place<'_>) -> Outcome {
         names.push(name);
     }
     for name in &names {
+        if fs::read_to_string(place.join(name)).unwrap().contains("\ntest = \"plan\"\n") {
+            // Nothing is run: `plan::` has cases of its own.
+            continue;
+        }
         assert!(!place.natrig(["run", name, "--dry-run"]).succeed().trim().is_empty(), "{name} has no plan");
     }
     assert!(names.len() >= 9, "{names:?}");

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     History(compare::History),
     /// Write a result in the form of another program
     Export(compare::Export),
+    /// Plan capacity: addresses, ports, tables, and what breaks first when the load grows
+    Plan(Plan),
     /// List the NAT profiles, or show one with the source of every value
     Profiles(Profiles),
 }
@@ -190,6 +192,27 @@ pub(crate) enum Format {
     Markdown,
     /// A page for a browser, with charts; needs nothing but itself
     Html,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// Fleet file, as bench-configs/plan-fleet.toml; with logs only its layers count, not its destinations
+    pub(crate) fleet: Option<PathBuf>,
+    /// AWS VPC flow logs as text, versions 2 to 5; - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) flow_logs: Vec<PathBuf>,
+    /// Output of conntrack -L, or of conntrack -E -o timestamp
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) conntrack: Vec<PathBuf>,
+    /// Output of hubble observe -o json
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) hubble: Vec<PathBuf>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, clap::Args)]

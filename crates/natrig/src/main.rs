@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => command::compare::compare(&compare),
         Command::History(history) => command::compare::history(&history),
         Command::Export(export) => command::compare::export(&export),
+        Command::Plan(plan) => command::plan::plan(&plan),
         Command::Profiles(profiles) => command::profiles::profiles(&profiles),
     };
     match outcome {

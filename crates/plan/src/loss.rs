@@ -7,7 +7,7 @@
 //! not depend on how the times are spread about their mean.
 
 /// Deviations on either side of the mode outside which nothing counts.
-const REACH: f64 = 12.0;
+const REACH: f64 = 8.0;
 
 /// Probability that a connection finds no port. `refusal` is f(n), and 1 from `ports` on; it does not fall with n.
 #[must_use]
@@ -54,7 +54,7 @@ pub fn largest_factor(limit: f64, at: impl Fn(f64) -> f64) -> Option<f64> {
     if at(low) > limit {
         return Some(0.0);
     }
-    while high / low > 1.0005 {
+    while high / low > 1.001 {
         let middle = (low * high).sqrt();
         if at(middle) <= limit { low = middle } else { high = middle }
     }

@@ -71,9 +71,12 @@ fn first(design: &DesignPlan) -> String {
                 times(&limit.breaks_at)
             )
         }
-        Some(_) | None => format!("{}: nothing that is known breaks before {} times today's load; {seen}", design.design, count(NEVER)),
+        Some(_) | None => format!(
+            "{}: nothing that is known breaks before {} times today's load; {seen}",
+            design.design,
+            count(NEVER)
+        ),
     }
-
 }
 
 fn destinations(plan: &Plan, document: &mut Document) {

@@ -4,6 +4,7 @@ pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod nat;
+pub(crate) mod plan;
 pub(crate) mod profiles;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -327,6 +327,11 @@ fn reason(ground: &Ground<'_>, key: String) -> Reason {
             of("simulated", "the allocators of both layers on a virtual clock".to_owned(), "natrig's simulation", None)
         }
         "given" => of("given", "the description of the fleet".to_owned(), &ground.fleet.title, None),
-        _ => of("measured", "counted in the logs that were read; the interval is explained in the notes".to_owned(), "the logs named above", None),
+        _ => of(
+            "measured",
+            "counted in the logs that were read; the interval is explained in the notes".to_owned(),
+            "the logs named above",
+            None,
+        ),
     }
 }

@@ -11,8 +11,20 @@ use crate::timing::Protocol;
 
 /// Fields of the default format, in order.
 const DEFAULT: [&str; 14] = [
-    "version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport", "protocol", "packets", "bytes",
-    "start", "end", "action", "log-status",
+    "version",
+    "account-id",
+    "interface-id",
+    "srcaddr",
+    "dstaddr",
+    "srcport",
+    "dstport",
+    "protocol",
+    "packets",
+    "bytes",
+    "start",
+    "end",
+    "action",
+    "log-status",
 ];
 /// Fields without which a record says nothing.
 const NEEDED: [&str; 7] = ["srcaddr", "dstaddr", "srcport", "dstport", "protocol", "start", "end"];
@@ -118,7 +130,8 @@ fn record(columns: &Columns, fields: &[&str], census: &mut Census) -> Result<(),
     if at(columns.action) == Some("REJECT") {
         return Err("REJECT: never reached a translator");
     }
-    let [source, destination, source_port, destination_port, protocol, start, end] = columns.needed.map(|at| fields[at]);
+    let [source, destination, source_port, destination_port, protocol, start, end] =
+        columns.needed.map(|at| fields[at]);
     if source.contains(':') {
         return Err("IPv6: not translated");
     }

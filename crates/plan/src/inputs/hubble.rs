@@ -49,7 +49,8 @@ fn record(flow: &Value, census: &mut Census) -> Result<(), &'static str> {
     let (protocol, ends) = found.ok_or("of a protocol that is not translated")?;
     let port = |name: &str| ends.get(name).and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
     let address = |name: &str| ip.get(name).and_then(Value::as_str).and_then(|text| text.parse::<Ipv4Addr>().ok());
-    let ends_of = |address: Option<Ipv4Addr>, port: Option<u16>| address.zip(port).ok_or("an address or port that is none");
+    let ends_of =
+        |address: Option<Ipv4Addr>, port: Option<u16>| address.zip(port).ok_or("an address or port that is none");
     let one = Flow::outbound(
         protocol,
         ends_of(address("source"), port("source_port"))?,

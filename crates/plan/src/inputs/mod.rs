@@ -26,10 +26,13 @@ pub struct Flow {
 
 impl Flow {
     /// A flow from inside to outside; none if it is not one. Inside are private and shared addresses (RFC 1918, RFC 6598).
-    fn outbound(protocol: Protocol, source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Result<Self, &'static str> {
-        let is_inside = |address: Ipv4Addr| {
-            address.is_private() || address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64
-        };
+    fn outbound(
+        protocol: Protocol,
+        source: (Ipv4Addr, u16),
+        destination: (Ipv4Addr, u16),
+    ) -> Result<Self, &'static str> {
+        let is_inside =
+            |address: Ipv4Addr| address.is_private() || address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
         let is_local = |address: Ipv4Addr| {
             address.is_loopback() || address.is_link_local() || address.is_multicast() || address.is_broadcast()
         };
@@ -92,11 +95,9 @@ impl Notes {
     fn skip(&mut self, reason: &str) {
         match self.input.skipped.iter_mut().find(|skipped| skipped.reason == reason) {
             Some(skipped) => skipped.count += 1,
-            None => self.input.skipped.push(Skipped {
-                reason: reason.to_owned(),
-                count: 1,
-                first_line: self.input.lines,
-            }),
+            None => {
+                self.input.skipped.push(Skipped { reason: reason.to_owned(), count: 1, first_line: self.input.lines })
+            }
         }
     }
 
