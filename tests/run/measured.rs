@@ -21,7 +21,7 @@ fn checked(ended: &Ended, out: &Path) -> RunResult {
     let result = sound::result(&ended.stdout);
     assert_eq!(result, sound::written(out));
     assert_eq!(result.status, Status::Complete, "{:?}", result.warnings);
-    assert_eq!(listing(out), ["result.json", "summary.md"]);
+    assert_eq!(listing(out), ["report.html", "result.json", "summary.md"]);
     sound::complete(&result, out);
     result
 }
@@ -99,10 +99,7 @@ pub(crate) fn overload(place: &Place<'_>) -> Outcome {
 fn code_for(result: &RunResult) -> i32 {
     let invalid = result.trials.iter().flat_map(|trial| &trial.invalid);
     for reason in invalid {
-        assert!(
-            matches!(reason, Invalid::SendLag { .. } | Invalid::Overrun { .. } | Invalid::Preload { .. }),
-            "{reason:?}"
-        );
+        assert!(reason.is_disturbance(), "{reason:?}");
     }
     if result.designs.iter().all(|design| design.rate_pps.is_some()) { 0 } else { 4 }
 }

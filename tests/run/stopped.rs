@@ -72,7 +72,7 @@ pub(crate) fn interrupted(place: &Place<'_>) -> Outcome {
         assert_eq!(result, sound::result(&ended.stdout));
         assert_eq!(result.status, Status::Interrupted);
         assert!(result.trials.len() >= TRIALS && result.tcp_checks.len() == 4);
-        assert_eq!(listing(&place.join(out)), ["result.json", "summary.md"]);
+        assert_eq!(listing(&place.join(out)), ["report.html", "result.json", "summary.md"]);
         let report = place.run(["report", out]);
         assert_eq!(report.code, Some(0), "{report}");
     }
@@ -104,7 +104,7 @@ pub(crate) fn killed(place: &Place<'_>) -> Outcome {
     let ended = place.run(["run", "long.toml", "--rounds", "1", "--link", "packet", "--out", "out"]);
     assert_eq!(ended.code, Some(0), "{ended}");
     assert_eq!(sound::written(&place.join("out")).status, Status::Complete);
-    assert_eq!(listing(&place.join("out")), ["result.json", "summary.md"]);
+    assert_eq!(listing(&place.join("out")), ["report.html", "result.json", "summary.md"]);
     Ok(())
 }
 
