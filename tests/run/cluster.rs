@@ -283,7 +283,8 @@ pub(crate) fn answers(place: &Place<'_>) -> Outcome {
     assert_eq!(ended.code, Some(0), "{ended}");
     let record: RecordOf<ClusterTest> = serde_json::from_str(&ended.stdout).unwrap();
     let answer = record.measured.answer.unwrap();
-    assert!(answer.masquerades && answer.missing.is_empty(), "{:?}", answer.missing);
+    // Rates need a machine that keeps a schedule, and are said to be missing where it does not.
+    assert!(answer.masquerades && answer.cost.is_some() == answer.missing.is_empty(), "{:?}", answer.missing);
     let gateway = answer.ports.iter().find(|ports| ports.layer == "gateway").unwrap();
     assert_eq!(gateway.flows_at_first_refusal, 55_000);
     let broken: u32 = answer.toggle.unwrap().classes.iter().map(|class| class.broken).sum();
@@ -293,7 +294,7 @@ pub(crate) fn answers(place: &Place<'_>) -> Outcome {
     for words in [
         "not needed for reachability here: n1-p1 reaches 6 of 6 kinds of destinations with it, 6 without",
         "metadata sees 10.0.0.10 with it, 10.0.1.50 without",
-        "Its cost",
+        if answer.cost.is_some() { "Its cost" } else { "Not measured: the cost" },
         "after 55000 open ones",
         "connections to the internet break",
     ] {

@@ -156,8 +156,10 @@ fn cost(cluster: &Cluster, session: &Session<'_, ClusterTest>) -> Result<Cost, S
         })
     };
     match (side(without), side(with)) {
-        (Some(without), Some(with)) => Ok(Cost { without, with }),
-        _ => Err("no trial was valid".to_owned()),
+        (Some(without), Some(with)) if without.rate_pps.is_some() && with.rate_pps.is_some() => {
+            Ok(Cost { without, with })
+        }
+        _ => Err("no trial was valid; try again on a machine that has nothing else to do".to_owned()),
     }
 }
 
