@@ -82,11 +82,13 @@ impl Talk {
         let outcome = match &mut self.ends {
             Ends::Udp { client, server } => {
                 let mut buffer = [0; 64];
-                if let Ok((len, from)) = server.recv_from(&mut buffer) {
+                if let Ok((len, from)) = server.recv_from(&mut buffer)
+                    && buffer[..len] == self.token
+                {
                     // A question that cannot be answered is seen as one that was not.
-                    let _ = server.send_to(&buffer[..len], from);
+                    let _ = server.send_to(&answer(self.token), from);
                 }
-                client.recv(&mut buffer).map(|len| buffer[..len] == self.token)
+                client.recv(&mut buffer).map(|len| buffer[..len] == answer(self.token))
             }
             Ends::Tcp { client, .. } => match client.take_error() {
                 Ok(None) => Ok(client.peer_addr().is_ok()),
@@ -114,7 +116,11 @@ impl Talk {
         let header = &packet.header;
         match self.ends {
             Ends::Udp { .. } if packet.protocol == ipv4::protocol::UDP && packet.payload == self.token => {
-                Some(if header.destination_port == self.port { Leg::Request } else { Leg::Answer })
+                Some(Leg::Request)
+            }
+            // Ports do not tell it from the question: both kernels may have chosen the same one.
+            Ends::Udp { .. } if packet.protocol == ipv4::protocol::UDP && packet.payload == answer(self.token) => {
+                Some(Leg::Answer)
             }
             Ends::Tcp { .. } if packet.protocol == ipv4::protocol::TCP && packet.kind & tcp::flag::SYN != 0 => {
                 let answers = packet.kind & tcp::flag::ACK != 0;
@@ -131,6 +137,12 @@ impl Talk {
             Ends::Udp { .. } | Ends::Tcp { .. } | Ends::Icmp { .. } => None,
         }
     }
+}
+
+/// What a datagram that answers says.
+const fn answer(mut token: [u8; TOKEN_LEN]) -> [u8; TOKEN_LEN] {
+    token[0] = b'N';
+    token
 }
 
 enum Listening {
