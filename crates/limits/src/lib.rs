@@ -1,7 +1,7 @@
 //! Path limits: how fast the packet path is on each backend and placement, beside the kernel's own masquerade on the same veths, held
 //! against targets.
 //!
-//! [`targets`] says what is to be shown, and by which [`cells`]; [`measure`] measures all cells in random order within each round.
+//! `targets` says what is to be shown, and by which `cells`; `measure` measures all cells in random order within each round.
 #![forbid(unsafe_code)]
 
 mod cells;
