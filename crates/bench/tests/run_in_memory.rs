@@ -3,13 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use natrig_bench::result::{Place, Program, Purpose, RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::result::{Place, Program, Purpose, RunResult, Status, Trial};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, MlrSearch, Placement, Rate, Scenario, Search, TrafficDirection,
 };
 use natrig_bench::search::Irregular;
 use natrig_bench::{Carrier, Observer, environment, run};
-use natrig_lab::host::HostFacts;
 use natrig_traffic::Arrivals;
 
 const ALL: [Design; 4] = [Design::None, Design::Node, Design::Gateway, Design::Both];
@@ -59,26 +58,9 @@ fn scenario() -> Scenario {
 }
 
 fn blank(scenario: &Scenario) -> RunResult {
-    RunResult {
-        schema_version: SCHEMA_VERSION,
-        natrig: Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() },
-        status: Status::Running,
-        started_at: "2026-01-01T00:00:00Z".to_owned(),
-        elapsed_ns: 0,
-        command: Vec::new(),
-        environment: environment("memory", None, Vec::new()),
-        scenario: scenario.clone(),
-        host: HostFacts::read(),
-        tcp_checks: Vec::new(),
-        trials: Vec::new(),
-        searches: Vec::new(),
-        designs: Vec::new(),
-        costs: Vec::new(),
-        comparisons: Vec::new(),
-        aa: None,
-        stamp_costs: Vec::new(),
-        warnings: Vec::new(),
-    }
+    let program = Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() };
+    let environment = environment("memory", None, Vec::new());
+    RunResult::begun(program, "2026-01-01T00:00:00Z".to_owned(), Vec::new(), environment, scenario.clone())
 }
 
 fn measure(scenario: &Scenario) -> RunResult {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use natrig_bench::result::{DesignSummary, RunResult, SCHEMA_VERSION, Status};
+use natrig_bench::result::{DesignSummary, RunResult, Status};
 use natrig_bench::scenario::{Design, Scenario as Rates};
 use natrig_bench::test::{Record, RecordOf, Session, Test, Watcher};
 use natrig_bench::{Carrier, Observer, environment};
@@ -123,26 +123,9 @@ fn cost(cluster: &Cluster, session: &Session<'_, ClusterTest>) -> Result<Cost, S
     rates.measure.time_limit_s = 20;
     let carrier = Carrier::choose(&rates, session.privilege).map_err(|error| error.to_string())?;
     let of = &session.record;
-    let mut result = RunResult {
-        schema_version: SCHEMA_VERSION,
-        natrig: of.natrig.clone(),
-        status: Status::Running,
-        started_at: of.started_at.clone(),
-        elapsed_ns: 0,
-        command: of.command.clone(),
-        scenario: rates.clone(),
-        host: of.host.clone(),
-        environment: environment(&of.environment.mode, None, Vec::new()),
-        tcp_checks: Vec::new(),
-        trials: Vec::new(),
-        searches: Vec::new(),
-        designs: Vec::new(),
-        costs: Vec::new(),
-        comparisons: Vec::new(),
-        aa: None,
-        stamp_costs: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let environment = environment(&of.environment.mode, None, Vec::new());
+    let mut result =
+        RunResult::begun(of.natrig.clone(), of.started_at.clone(), of.command.clone(), environment, rates.clone());
     natrig_bench::run(&rates, &carrier, &mut result, &mut Nobody, session.cancel).map_err(|error| error.to_string())?;
     let side = |design: Design| {
         let summary: &DesignSummary = result.designs.iter().find(|summary| summary.design == design)?;

@@ -75,10 +75,6 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) const fn masquerades_before(&self) -> bool {
-        self.masquerade_before
-    }
-
     /// Reads a file.
     pub(crate) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<Self, Fault> {
         let folder = file.parent().unwrap_or_else(|| Path::new(""));

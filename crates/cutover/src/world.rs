@@ -64,9 +64,10 @@ pub(crate) struct World<'s> {
 impl<'s> World<'s> {
     pub(crate) fn new(scenario: &'s Scenario, node: &Profile, gateway: &Profile, seed: u64) -> Result<Self, String> {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
-        let masquerading = scenario.change != Change::MasqueradeOn && scenario.masquerades_before();
         let nodes = (0..scenario.nodes)
-            .map(|number| Node::new(node_address(number), scenario.node_engine, node, masquerading, rng.random()))
+            .map(|number| {
+                Node::new(node_address(number), scenario.node_engine, node, scenario.masquerade_before, rng.random())
+            })
             .collect::<Result<Vec<Node>, String>>()?;
         let public = (1..=scenario.gateway_addresses).map(|number| Ipv4Addr::new(198, 51, 100, number as u8)).collect();
         let gateway = Gateway::new(public, gateway, rng.random())?;

@@ -286,6 +286,36 @@ pub struct Effects {
 }
 
 impl RunResult {
+    /// A run that begins: nothing has been measured yet.
+    pub fn begun(
+        natrig: Program,
+        started_at: String,
+        command: Vec<String>,
+        environment: Environment,
+        scenario: Scenario,
+    ) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            natrig,
+            status: Status::Running,
+            started_at,
+            elapsed_ns: 0,
+            command,
+            scenario,
+            host: HostFacts::read(),
+            environment,
+            tcp_checks: Vec::new(),
+            trials: Vec::new(),
+            searches: Vec::new(),
+            designs: Vec::new(),
+            costs: Vec::new(),
+            comparisons: Vec::new(),
+            aa: None,
+            stamp_costs: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Writes the result next to `path` and renames it into place: whoever reads `path` sees the old file or the new one, whole.
     ///
     /// # Errors

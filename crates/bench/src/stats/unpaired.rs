@@ -1,8 +1,8 @@
 //! Comparisons of two samples that share no blocks: the rank-sum counterpart of [`super::compare`].
 
 use super::distribution::student_t_quantile;
-use super::verdict::POWER;
-use super::{Better, Comparison, Interval, Policy, Verdict, median};
+use super::verdict::{POWER, decide};
+use super::{Comparison, Interval, Policy, median};
 
 /// Most values of a side whose rank sums are all counted.
 const VALUES_MAX: usize = 200;
@@ -36,19 +36,7 @@ pub fn compare_unpaired(base: &[f64], new: &[f64], policy: &Policy) -> Option<Co
     let p_difference = (2.0 * null.at_most(above(0.0)).min(null.at_most(all - above(0.0)))).min(1.0);
     let p_equivalence = null.at_most(all - above(-margin)).max(null.at_most(above(margin)));
     let detectable = detectable(&base, &new, &null, policy.alpha);
-    let shows_difference = interval.confidence >= 1.0 - policy.alpha && !interval.contains(0.0);
-    let verdict = if p_equivalence <= policy.alpha {
-        Verdict::Equal { within: policy.margin }
-    } else if !shows_difference {
-        Verdict::Inconclusive { detectable }
-    } else {
-        let beyond_margin = interval.low > margin || interval.high < -margin;
-        if (interval.low > 0.0) == (policy.better == Better::Higher) {
-            Verdict::Better { beyond_margin }
-        } else {
-            Verdict::Worse { beyond_margin }
-        }
-    };
+    let verdict = decide(&interval, p_equivalence, margin, detectable, policy);
     Some(Comparison {
         blocks: base.len().min(new.len()) as u32,
         ratio: estimate.exp(),
@@ -121,6 +109,7 @@ impl RankSum {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Better, Verdict};
     use super::*;
 
     const POLICY: Policy = Policy { better: Better::Higher, margin: 0.03, alpha: 0.05 };

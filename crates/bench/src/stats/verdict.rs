@@ -86,20 +86,8 @@ pub fn compare(log_ratios: &[f64], policy: &Policy) -> Option<Comparison> {
     let interval = walsh_interval(log_ratios, 1.0 - policy.alpha)?;
     let p_equivalence = tost_p(log_ratios, policy.margin)?;
     let detectable = detectable_change(log_ratios, policy.alpha);
-    let shows_difference = interval.confidence >= 1.0 - policy.alpha && !interval.contains(0.0);
     let margin = policy.margin.ln_1p();
-    let verdict = if p_equivalence <= policy.alpha {
-        Verdict::Equal { within: policy.margin }
-    } else if !shows_difference {
-        Verdict::Inconclusive { detectable }
-    } else {
-        let beyond_margin = interval.low > margin || interval.high < -margin;
-        if (interval.low > 0.0) == (policy.better == Better::Higher) {
-            Verdict::Better { beyond_margin }
-        } else {
-            Verdict::Worse { beyond_margin }
-        }
-    };
+    let verdict = decide(&interval, p_equivalence, margin, detectable, policy);
     Some(Comparison {
         blocks: log_ratios.len() as u32,
         ratio: estimate.exp(),
@@ -110,6 +98,28 @@ pub fn compare(log_ratios: &[f64], policy: &Policy) -> Option<Comparison> {
         detectable,
         verdict,
     })
+}
+
+/// What follows from the interval of the log of a ratio and from the test of its equality; `margin` is that of the log.
+pub(super) fn decide(
+    interval: &Interval,
+    p_equivalence: f64,
+    margin: f64,
+    detectable: Option<f64>,
+    policy: &Policy,
+) -> Verdict {
+    if p_equivalence <= policy.alpha {
+        return Verdict::Equal { within: policy.margin };
+    }
+    if interval.confidence < 1.0 - policy.alpha || interval.contains(0.0) {
+        return Verdict::Inconclusive { detectable };
+    }
+    let beyond_margin = interval.low > margin || interval.high < -margin;
+    if (interval.low > 0.0) == (policy.better == Better::Higher) {
+        Verdict::Better { beyond_margin }
+    } else {
+        Verdict::Worse { beyond_margin }
+    }
 }
 
 /// p of two one-sided signed-rank tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987): that the ratio is

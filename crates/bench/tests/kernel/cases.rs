@@ -3,12 +3,11 @@
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
-use natrig_bench::result::{Place, Program, Role, RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::result::{Place, Program, Role, RunResult, Status, Trial};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, KernelAddress, KernelWork, Lineup, PortRange, Rate, Scenario, TrafficDirection,
 };
 use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run};
-use natrig_lab::host::HostFacts;
 use natrig_lab::nft;
 use natrig_lab::plan::PortChoice;
 use natrig_lab::privilege;
@@ -62,26 +61,10 @@ fn measure(scenario: &Scenario) -> Result<RunResult, RunError> {
 
 fn measure_unwarned(scenario: &Scenario) -> Result<RunResult, RunError> {
     let plan = plan(scenario, &Engines::new(scenario)?).unwrap();
-    let mut result = RunResult {
-        schema_version: SCHEMA_VERSION,
-        natrig: Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() },
-        status: Status::Running,
-        started_at: "2026-01-01T00:00:00Z".to_owned(),
-        elapsed_ns: 0,
-        command: Vec::new(),
-        environment: environment("", None, plan),
-        scenario: scenario.clone(),
-        host: HostFacts::read(),
-        tcp_checks: Vec::new(),
-        trials: Vec::new(),
-        searches: Vec::new(),
-        designs: Vec::new(),
-        costs: Vec::new(),
-        comparisons: Vec::new(),
-        aa: None,
-        stamp_costs: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let program = Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() };
+    let environment = environment("", None, plan);
+    let mut result =
+        RunResult::begun(program, "2026-01-01T00:00:00Z".to_owned(), Vec::new(), environment, scenario.clone());
     let carrier = Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet]);
     run(scenario, &carrier, &mut result, &mut Nobody, &AtomicBool::new(false))?;
     assert_eq!(result.status, Status::Complete);

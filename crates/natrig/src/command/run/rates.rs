@@ -6,11 +6,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use natrig_bench::result::{RunResult, SCHEMA_VERSION, Status, Trial};
+use natrig_bench::result::{RunResult, Status, Trial};
 use natrig_bench::scenario::{Scenario, bounds};
 use natrig_bench::settings::Source;
 use natrig_bench::{Carrier, Engines, Observer, RunError, environment, plan, run as measure, run_aa};
-use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Mode, Privilege};
 use natrig_nat::Profile;
 use natrig_report::{markdown, rates, terminal};
@@ -210,26 +209,8 @@ fn new_result(scenario: Scenario, mode: Mode, privilege: &Privilege) -> Result<R
         (Mode::Root | Mode::Rootless, _) => None,
     };
     let plan = if mode == Mode::Memory { Vec::new() } else { planned(&scenario)? };
-    Ok(RunResult {
-        schema_version: SCHEMA_VERSION,
-        natrig: program(),
-        status: Status::Running,
-        started_at: now(),
-        elapsed_ns: 0,
-        command: std::env::args().collect(),
-        environment: environment(&mode.to_string(), reason, plan),
-        scenario,
-        host: HostFacts::read(),
-        tcp_checks: Vec::new(),
-        trials: Vec::new(),
-        searches: Vec::new(),
-        designs: Vec::new(),
-        costs: Vec::new(),
-        comparisons: Vec::new(),
-        aa: None,
-        stamp_costs: Vec::new(),
-        warnings: Vec::new(),
-    })
+    let environment = environment(&mode.to_string(), reason, plan);
+    Ok(RunResult::begun(program(), now(), std::env::args().collect(), environment, scenario))
 }
 
 /// The worlds in words.
