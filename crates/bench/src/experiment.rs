@@ -3,13 +3,14 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use hdrhistogram::Histogram;
 use natrig_lab::stage::PumpTimes;
 use natrig_lab::topology::Topology;
 use natrig_link::clock;
 use natrig_link::passage::Sample;
 use natrig_traffic::{
-    Expectation, FlowSet, FrameSizes, Generator, GeneratorConfig, Latency, ReceiveCounts, Receiver, Reflector,
-    STAMP_AT, Schedule, TTL,
+    Expectation, FlowSet, FrameSizes, Generator, GeneratorConfig, Latency, NewFlows, ReceiveCounts, Receiver,
+    Reflector, STAMP_AT, Schedule, TTL,
 };
 
 use crate::bed::{Account, Bench, Subject, TrialError};
@@ -44,7 +45,10 @@ const PRELOAD_PPS: f64 = 100_000.0;
 /// timer of any profile (30 s).
 const MAPPINGS_FRESH_NS: u64 = 10_000_000_000;
 
-/// On top of a tenth of a trial's duration: what a short trial may be late by.
+/// By which share of its duration a trial may be late before it sends no more, unless the scenario lets it be later and still count.
+const GIVE_UP_SHARE: f64 = 0.1;
+
+/// On top of that: what a short trial may be late by.
 const GIVE_UP_SLACK_NS: u64 = 5_000_000;
 
 /// What a trial offers.
@@ -70,7 +74,9 @@ pub struct Measured {
     /// Latencies at the servers' end.
     pub latency: Latency,
     /// The generator's send lag.
-    pub lag_ns: hdrhistogram::Histogram<u64>,
+    pub lag_ns: Histogram<u64>,
+    /// Those of the frames that opened a flow meanwhile, which are in neither of the others.
+    pub(crate) new: Latencies,
     /// Times between taps; none in a search, where nobody reads them.
     pub(crate) journeys: Option<Journeys>,
     /// True if it was called off.
@@ -83,6 +89,10 @@ pub struct Experiment {
     flows: Arc<FlowSet>,
     frame_size: FrameSize,
     traffic: Traffic,
+    /// Flows that stand before a trial; those behind them are opened in it.
+    established: u32,
+    /// How these come in between.
+    new: Option<NewFlows>,
     /// When every flow had last been used.
     loaded_at_ns: Option<u64>,
 }
@@ -116,7 +126,17 @@ impl Experiment {
         let reflector = Reflector::new(receiver, subject.responder(bench), answers);
         let (schedule, times) = (Schedule::count(0, 1.0), TesterTimes::default());
         let traffic = Traffic { generator, returns, reflector, schedule, times };
-        Ok(Self { subject, flows: flows.clone(), frame_size, traffic, loaded_at_ns: None })
+        let established = flows.len();
+        Ok(Self { subject, flows: flows.clone(), frame_size, traffic, established, new: None, loaded_at_ns: None })
+    }
+
+    /// From the next trial on the flows behind the first `established` are opened while it runs, through tables that hold only the others;
+    /// one frame in `one_in` opens one.
+    pub(crate) fn open_meanwhile(&mut self, established: u32, one_in: u32) {
+        self.established = established;
+        self.new = Some(NewFlows { first: established, count: self.flows.len() - established, one_in });
+        self.traffic.reflector.receiver_mut().new_from(established);
+        self.loaded_at_ns = None;
     }
 
     /// Runs one trial, after test phase 1 (RFC 9693 §4.2) where mappings do not stand.
@@ -128,13 +148,17 @@ impl Experiment {
         let arrivals = bench.scenario.traffic.schedule;
         let schedule = Schedule::new(arrivals, offer.rate_pps, offer.duration_ns, offer.seed);
         // A generator that cannot keep up must not hold up the search: what it has not sent by then stays unsent.
-        let give_up_after_ns = offer.duration_ns + offer.duration_ns / 10 + GIVE_UP_SLACK_NS;
+        let late = bench.scenario.limits.overrun.max(GIVE_UP_SHARE);
+        let late_ns = (offer.duration_ns as f64 * late) as u64;
+        let give_up_after_ns = offer.duration_ns.saturating_add(late_ns).saturating_add(GIVE_UP_SLACK_NS);
         let frames = (offer.rate_pps * offer.duration_ns as f64 / 1e9) as u64;
         let sample = offer.stamps.then(|| Sample::of(frames, SAMPLES_MAX, STAMP_AT));
         self.sample(sample);
+        self.traffic.generator.introduce(self.new);
         let phase = self.phase(bench, schedule, give_up_after_ns)?;
+        self.traffic.generator.introduce(None);
         let journeys = (sample.is_some() && offer.purpose != Purpose::Search).then(|| self.journeys());
-        if phase.sent >= u64::from(self.flows.len()) {
+        if phase.sent >= u64::from(self.established) {
             self.loaded_at_ns = Some(clock::now_ns());
         }
         let mut trial = self.describe(&offer, preload, &phase);
@@ -142,6 +166,7 @@ impl Experiment {
         let context = judge::Context {
             limits: &bench.scenario.limits,
             sent_after_ns: phase.end.sent_after_ns,
+            established: self.established,
             flows: self.flows.len(),
             own_processors: self.subject.has_own_processors(bench),
             clocks_off: phase.clocks_off,
@@ -156,6 +181,10 @@ impl Experiment {
             trial,
             latency: self.traffic.reflector.receiver().latency().clone(),
             lag_ns: self.traffic.generator.counts().lag_ns.clone(),
+            new: latencies(
+                self.traffic.reflector.receiver().latency_new(),
+                &self.traffic.generator.counts().new_lag_ns,
+            ),
             journeys,
             cancelled: phase.end.cancelled,
         })
@@ -179,7 +208,7 @@ impl Experiment {
         self.subject.empty_tables(bench)?;
         self.traffic.reflector.receiver_mut().forget_bindings();
         self.sample(None);
-        let flows = u64::from(self.flows.len());
+        let flows = u64::from(self.established);
         let phase = self.phase(bench, Schedule::count(flows, rate_pps), u64::MAX)?;
         self.loaded_at_ns = Some(clock::now_ns());
         Ok((Preload { sent: phase.sent, received: phase.there.received }, phase.end.sent_after_ns))
@@ -287,11 +316,7 @@ impl Experiment {
             drops: phase.drops.clone(),
             wrong_frame: self.wrong_frame(),
             invalid: Vec::new(),
-            latency: Latencies {
-                intended_to_received: Quantiles::of(&latency.intended_ns),
-                sent_to_received: Quantiles::of(&latency.sent_ns),
-                send_lag: Quantiles::of(&self.traffic.generator.counts().lag_ns),
-            },
+            latency: latencies(latency, &self.traffic.generator.counts().lag_ns),
             layer_times: self.subject.layers().stages().map(|(place, _)| self.layer_time(place)).collect(),
             cpu: phase.cpu.clone(),
             cpu_ns_per_packet: (there.received > 0).then(|| {
@@ -328,6 +353,14 @@ impl Experiment {
             sent_hex: self.traffic.generator.frame(&sample.stamp).map(|bytes| to_hex(&bytes)),
             bytes_hex: to_hex(&sample.bytes),
         })
+    }
+}
+
+fn latencies(latency: &Latency, lag_ns: &Histogram<u64>) -> Latencies {
+    Latencies {
+        intended_to_received: Quantiles::of(&latency.intended_ns),
+        sent_to_received: Quantiles::of(&latency.sent_ns),
+        send_lag: Quantiles::of(lag_ns),
     }
 }
 

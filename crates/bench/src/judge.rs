@@ -9,7 +9,9 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a Limits,
     /// When the last frame left, from the trial's epoch.
     pub(crate) sent_after_ns: u64,
-    /// How many flows there are.
+    /// How many flows had a mapping before it began.
+    pub(crate) established: u32,
+    /// How many flows there are, with those that it opens itself.
     pub(crate) flows: u32,
     /// Whether each measuring thread has a processor that nobody else of ours uses.
     pub(crate) own_processors: bool,
@@ -24,7 +26,7 @@ const STEAL_NS_MIN: u64 = 30_000_000;
 
 /// Writes into `trial` why it does not count, if it does not.
 pub(crate) fn judge(trial: &mut Trial, context: Context<'_>) {
-    let Context { limits, sent_after_ns, flows, own_processors, clocks_off, disordered } = context;
+    let Context { limits, sent_after_ns, established, flows, own_processors, clocks_off, disordered } = context;
     let mut invalid = Vec::new();
     let limit_ns = u64::from(limits.send_lag_p99_us) * 1000;
     // A sample too small for its 99th percentile is judged by its largest value.
@@ -63,9 +65,9 @@ pub(crate) fn judge(trial: &mut Trial, context: Context<'_>) {
         }
     }
     if let Some(preload) = trial.preload
-        && preload.received < flows
+        && preload.received < u64::from(established)
     {
-        invalid.push(Invalid::Preload { missing: flows - preload.received });
+        invalid.push(Invalid::Preload { missing: u64::from(established) - preload.received });
     }
     trial.invalid = invalid;
 }

@@ -1,5 +1,6 @@
 //! A run: the world is built once; then, round by round, every design in random order; the result is handed out after every trial.
 
+mod loads;
 mod mlrsearch;
 
 use std::sync::Arc;
@@ -226,6 +227,7 @@ impl Cell {
             return Ok(!cell.cancelled());
         };
         cell.latency(rate_pps, summaries)?;
+        cell.loads(rate_pps)?;
         cell.stamp_cost(rate_pps, summaries)?;
         Ok(!cell.cancelled())
     }

@@ -11,6 +11,9 @@ use natrig_bench::search::Irregular;
 use natrig_bench::{Carrier, Observer, environment, run};
 use natrig_traffic::Arrivals;
 
+/// More frames than any of these sessions has under way.
+const SLOTS: u32 = 1 << 16;
+
 const ALL: [Design; 4] = [Design::None, Design::Node, Design::Gateway, Design::Both];
 
 /// Counts what it is told, and calls the run off after some trials.
@@ -41,7 +44,8 @@ impl Observer for Watcher<'_> {
     }
 }
 
-/// Small, slow traffic under gates that only a standstill trips: these tests are about accounting, not about speed.
+/// Little traffic under gates that nothing trips, over rings that hold all of it: these tests are about accounting, and whether the machine
+/// stands still meanwhile must not matter.
 fn scenario() -> Scenario {
     let mut scenario = Scenario::quick();
     scenario.traffic.flows = 50;
@@ -50,10 +54,11 @@ fn scenario() -> Scenario {
     scenario.measure.latency_ms = 20;
     scenario.measure.rate = Rate::FixedPps(20_000);
     scenario.measure.time_limit_s = 600;
-    scenario.limits.send_lag_p99_us = 4_000_000;
-    scenario.limits.overrun = 0.5;
-    scenario.limits.disturbed = 10.0;
-    scenario.limits.max_retries = 10;
+    scenario.limits.send_lag_p99_us = u32::MAX;
+    scenario.limits.overrun = f64::MAX;
+    scenario.limits.disturbed = f64::MAX;
+    scenario.limits.max_retries = 0;
+    scenario.link.slots = Some(SLOTS);
     scenario
 }
 
@@ -87,8 +92,10 @@ fn check(result: &RunResult) {
         if trial.answers.is_none() {
             assert_eq!(trial.sent, trial.received + dropped, "{trial:?}");
         }
-        assert_eq!(trial.latency.intended_to_received.samples, trial.received);
-        assert_eq!(trial.latency.send_lag.samples, trial.sent);
+        let opened =
+            result.loads.iter().find(|load| load.trial == trial.number).map_or(0, |load| load.new.send_lag.samples);
+        assert_eq!(trial.latency.intended_to_received.samples + opened, trial.received);
+        assert_eq!(trial.latency.send_lag.samples + opened, trial.sent);
     }
 }
 
@@ -203,6 +210,35 @@ fn mlrsearch_writes_the_bounds_of_every_goal() {
     assert_eq!(rate, search.goals[0].relevant_lower_pps);
 }
 
+/// Every flow that is opened meanwhile is counted apart, once, and none of them stood before.
+#[test]
+fn latency_under_load_tells_new_flows_from_established_ones() {
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::Both];
+    scenario.measure.rounds = 1;
+    scenario.measure.rate = Rate::FixedPps(20_000);
+    scenario.measure.latency_ms = 100;
+    scenario.measure.latency_loads = vec![0.0, 0.5];
+    scenario.measure.new_flows = 20;
+    let result = measure(&scenario);
+    check(&result);
+    assert_eq!(result.loads.iter().map(|load| load.load).collect::<Vec<f64>>(), [0.0, 0.5]);
+    for (load, frames) in result.loads.iter().zip([100, 1000]) {
+        let trial = &result.trials[load.trial as usize - 1];
+        assert_eq!((trial.purpose, &trial.invalid[..]), (Purpose::Load, &[][..]));
+        assert_eq!(trial.preload.unwrap().sent, u64::from(scenario.traffic.flows), "fresh tables each time");
+        assert!(trial.tables.iter().all(|table| table.connections == 70), "{:?}", trial.tables);
+        for samples in [load.new.intended_to_received, load.new.sent_to_received, load.new.send_lag] {
+            assert_eq!(samples.samples, 20);
+            assert!(samples.ns_p99.is_none(), "twenty samples have no 99th percentile");
+        }
+        let established = &load.established;
+        for samples in [established.intended_to_received, established.sent_to_received, established.send_lag] {
+            assert_eq!(samples.samples, frames - 20);
+        }
+    }
+}
+
 #[test]
 fn a_run_that_is_called_off_keeps_what_it_has() {
     let scenario = scenario();
@@ -224,7 +260,6 @@ fn flows_without_ports_are_refused_by_a_named_layer_and_void_the_trial() {
     scenario.measure.rounds = 1;
     scenario.measure.rate = Rate::FixedPps(400_000);
     scenario.measure.trial_ms = 100;
-    scenario.limits.max_retries = 0;
     let result = measure(&scenario);
     check(&result);
     let trial = &result.trials[0];

@@ -42,6 +42,7 @@ impl Progress {
             Purpose::Fixed => "fixed rate",
             Purpose::Latency => "latency",
             Purpose::StampCost => "cost of stamps",
+            Purpose::Load => "latency under load",
         };
         self.bar.set_position((done * STEPS as f64) as u64);
         self.bar.set_message(format!(

@@ -8,8 +8,8 @@ use natrig_bench::test::{RecordOf, Test};
 use crate::figure::Figure;
 use crate::markdown::escaped;
 use crate::numbers::plain;
-use crate::terminal::page::{Page, Style, raw, span};
-use crate::terminal::table::{Align as Side, Table as Grid};
+use crate::terminal::page::{Page, Style, raw, span, wrap};
+use crate::terminal::table::{Align as Side, GAP, Table as Grid};
 use crate::terminal::{Options, WIDTH_MAX, WIDTH_MIN};
 
 /// A test that can be told.
@@ -187,15 +187,52 @@ impl Table {
             Align::Right => Side::Right,
         });
         let mut grid = Grid::new(&aligns.collect::<Vec<Side>>());
-        grid.row(self.columns.iter().map(|column| span(Style::Bold, column.title.as_str())).collect());
+        let widths = self.widths(page.width);
+        let broken = |texts: &mut dyn Iterator<Item = &String>| -> Vec<Vec<String>> {
+            texts.zip(&widths).map(|(text, width)| wrap(text, *width)).collect()
+        };
+        let titles = broken(&mut self.columns.iter().map(|column| &column.title));
+        let lines = titles.iter().map(Vec::len).max().unwrap_or(0);
+        for line in 0..lines {
+            // Titles stand on the rule, however many lines they have.
+            let part =
+                |title: &Vec<String>| (line + title.len()).checked_sub(lines).and_then(|line| title.get(line).cloned());
+            grid.row(titles.iter().map(|title| span(Style::Bold, part(title).unwrap_or_default())).collect());
+        }
         grid.rule();
         for row in &self.rows {
-            grid.row(row.iter().map(|cell| raw(cell.as_str())).collect());
+            let cells = broken(&mut row.iter());
+            for line in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+                grid.row(cells.iter().map(|cell| raw(cell.get(line).cloned().unwrap_or_default())).collect());
+            }
         }
         grid.write(page);
         if !self.note.is_empty() {
             page.paragraph(&[], span(Style::Dim, self.note.as_str()));
         }
+    }
+
+    /// How wide each column is if all shall be at most `width` wide: where titles and texts are too long for that, first titles give way,
+    /// then words.
+    fn widths(&self, width: usize) -> Vec<usize> {
+        let columns = || self.columns.iter().enumerate();
+        let longest =
+            |column: usize, of: fn(&str) -> usize| self.rows.iter().map(|row| of(&row[column])).max().unwrap_or(0);
+        let texts: Vec<usize> = columns().map(|(nth, _)| longest(nth, chars)).collect();
+        let mut widths: Vec<usize> = columns().map(|(nth, column)| texts[nth].max(chars(&column.title))).collect();
+        let titles_broken = columns().map(|(nth, column)| texts[nth].max(longest_word(&column.title)));
+        let texts_broken = columns().map(|(nth, column)| match column.align {
+            Align::Left => longest(nth, longest_word).max(longest_word(&column.title)),
+            Align::Right => texts[nth].max(longest_word(&column.title)),
+        });
+        for least in [titles_broken.collect::<Vec<usize>>(), texts_broken.collect()] {
+            while widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1) > width {
+                let widest = (0..widths.len()).filter(|nth| widths[*nth] > least[*nth]).max_by_key(|nth| widths[*nth]);
+                let Some(widest) = widest else { break };
+                widths[widest] -= 1;
+            }
+        }
+        widths
     }
 
     fn markdown(&self, page: &mut String) {
@@ -215,6 +252,14 @@ impl Table {
             page.push_str("\n\n");
         }
     }
+}
+
+fn longest_word(text: &str) -> usize {
+    text.split(' ').map(chars).max().unwrap_or(0)
+}
+
+fn chars(text: &str) -> usize {
+    text.chars().count()
 }
 
 fn longest_run(text: &str, of: char) -> usize {
@@ -245,6 +290,20 @@ mod tests {
             text,
             "\nWhat was found\ndesign  ports\n─────────────\nnone        –\na|b     64512\nPer address.\n  • one\n    ```\n    45 00\n"
         );
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_breaks_its_titles_and_then_its_words() {
+        let mut table = Table::new([("what it is", Align::Left), ("how many there are", Align::Right)]);
+        table.row(["x".repeat(30).as_str(), "1"]);
+        table.row(["many short words that can go on in the next line as well", "12 345"]);
+        let mut page = Page::new(false, 40);
+        table.terminal(&mut page);
+        let text = page.finish();
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].trim() == "how" && lines[3].starts_with("what it is"), "{text}");
+        assert!(text.contains("12 345") && text.contains("next line as well"), "{text}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::digest::{self, Accounting};
 use crate::numbers::plain;
 use crate::view::{CostCell, CostTable, DesignRow, DesignTable, EngineTable, Quotient};
-use crate::view::{bounds, hops};
+use crate::view::{bounds, hops, loads};
 
 /// Writes `result` as Markdown that ends with a line feed. Texts from the result are escaped.
 pub fn render(result: &RunResult) -> String {
@@ -22,6 +22,7 @@ pub fn render(result: &RunResult) -> String {
     bullets(&mut page, "The answer", &answer.findings);
     tables(&mut page, result);
     page.push_str(&bounds::document(result).markdown());
+    page.push_str(&loads::document(result).markdown());
     page.push_str(&hops::document(result).markdown());
     bullets(&mut page, "What this run cannot tell", &answer.limit_items());
     accounts(&mut page, result);

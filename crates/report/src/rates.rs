@@ -8,7 +8,7 @@ use crate::digest::{self, Accounting, full_name};
 use crate::document::{Align, Block, Document, Table};
 use crate::figure::{Axis, Bar, BarChart, Figure, LineChart, Scale, Series};
 use crate::html;
-use crate::view::{CostCell, CostTable, DesignTable, EngineTable, bounds, hops};
+use crate::view::{CostCell, CostTable, DesignTable, EngineTable, bounds, hops, loads};
 
 /// Writes `result` as a page that needs nothing but itself.
 pub fn html(result: &RunResult) -> String {
@@ -25,6 +25,7 @@ fn document(result: &RunResult) -> Document {
     figures(&mut page, result);
     tables(&mut page, result);
     page.blocks.extend(bounds::document(result).blocks);
+    page.blocks.extend(loads::document(result).blocks);
     page.blocks.extend(hops::document(result).blocks);
     bullets(&mut page, "What this run cannot tell", answer.limit_items());
     accounts(&mut page, result);

@@ -55,8 +55,48 @@ pub struct GeneratorCounts {
     pub refused: u64,
     /// Calls in which the link took fewer frames than were due.
     pub refused_calls: u64,
-    /// Actual minus intended send time of every frame, in nanoseconds.
+    /// Actual minus intended send time of every frame, in nanoseconds; those that open a flow meanwhile are not in it.
     pub lag_ns: Histogram<u64>,
+    /// The same of the frames that open a flow meanwhile.
+    pub new_lag_ns: Histogram<u64>,
+}
+
+/// Flows that are opened while frames go over others: the first frame of each comes in between, and it has no second one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewFlows {
+    /// The first of them; all flows before it are those that stand.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+    /// One frame in so many opens one, until there are no more; at least 2.
+    pub one_in: u32,
+}
+
+impl NewFlows {
+    /// How many have been opened before the `index`th frame of a trial.
+    fn opened(&self, index: u64) -> u64 {
+        (index / self.one_in()).min(u64::from(self.count))
+    }
+
+    /// Whether the `index`th frame of a trial opens one.
+    fn opens(&self, index: u64) -> bool {
+        index % self.one_in() == self.one_in() - 1 && self.opened(index) < u64::from(self.count)
+    }
+
+    fn one_in(&self) -> u64 {
+        u64::from(self.one_in.max(2))
+    }
+
+    /// Flow and sequence number of the `index`th frame of a trial.
+    fn frame(&self, index: u64) -> (u32, u32) {
+        let opened = self.opened(index);
+        if self.opens(index) {
+            return (self.first + opened as u32, 0);
+        }
+        let nth = index - opened;
+        let standing = u64::from(self.first.max(1));
+        ((nth % standing) as u32, (nth / standing) as u32)
+    }
 }
 
 /// Whether a trial's schedule has run out.
@@ -74,6 +114,8 @@ pub struct Generator {
     config: GeneratorConfig,
     /// The flows to use, in turn; none: all of them as they stand.
     order: Option<Vec<u32>>,
+    /// The flows that it opens meanwhile; none: it knows no difference.
+    new: Option<NewFlows>,
     /// Whether its frames bear the mark of answers.
     answers: bool,
     /// By frame length: `templates[i]` makes frames of `lens[i]` bytes.
@@ -109,6 +151,7 @@ impl Generator {
             trial: 0,
             counts: GeneratorCounts::new(),
             order: None,
+            new: None,
             answers: false,
             config: GeneratorConfig { burst, ..config },
         })
@@ -117,6 +160,11 @@ impl Generator {
     /// Uses only these flows, in this order, again and again. Without any it sends nothing.
     pub fn use_in_order(&mut self, order: Vec<u32>) {
         self.order = Some(order);
+    }
+
+    /// Opens flows while it sends over others, from the next trial on.
+    pub fn introduce(&mut self, new: Option<NewFlows>) {
+        self.new = new;
     }
 
     /// Sends from the far end: frames that a receiver at the pods takes for the answers of a flow.
@@ -175,13 +223,16 @@ impl Generator {
     fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<(), SendError> {
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
         let flows = u64::from(self.config.flows.len());
-        let used = self.order.as_ref().map_or(flows, |order| order.len().max(1) as u64);
         for (nth, (intended_ns, slot)) in self.due.iter().zip(self.buffer.chunks_exact_mut(self.slot)).enumerate() {
             let index = self.counts.sent + nth as u64;
-            let place = index % used;
-            let flow =
-                self.order.as_ref().map_or(place as u32, |order| order.get(place as usize).copied().unwrap_or(0));
-            let seq = (index / used) as u32;
+            let (flow, seq) = match (&self.order, self.new) {
+                (Some(order), _) => {
+                    let used = order.len().max(1) as u64;
+                    (order.get((index % used) as usize).copied().unwrap_or(0), (index / used) as u32)
+                }
+                (None, Some(new)) => new.frame(index),
+                (None, None) => ((index % flows) as u32, (index / flows) as u32),
+            };
             let stamp = Stamp {
                 flow,
                 seq,
@@ -203,8 +254,10 @@ impl Generator {
             Refused::Wait => taken,
             Refused::Lose => frames.len(),
         };
-        for (intended_ns, frame) in self.due.drain(..left).zip(&frames) {
-            self.counts.lag_ns.saturating_record((now_ns - intended_ns).max(1));
+        for ((index, intended_ns), frame) in (self.counts.sent..).zip(self.due.drain(..left)).zip(&frames) {
+            let opens = self.order.is_none() && self.new.is_some_and(|new| new.opens(index));
+            let lag_ns = if opens { &mut self.counts.new_lag_ns } else { &mut self.counts.lag_ns };
+            lag_ns.saturating_record((now_ns - intended_ns).max(1));
             self.counts.sent_bytes += frame.len() as u64;
         }
         self.counts.sent += left as u64;
@@ -227,11 +280,43 @@ pub(crate) static ALL: [u16; BURST_MAX] = {
 
 impl GeneratorCounts {
     fn new() -> Self {
-        Self { sent: 0, sent_bytes: 0, refused: 0, refused_calls: 0, lag_ns: crate::receiver::histogram() }
+        let [lag_ns, new_lag_ns] = [(); 2].map(|()| crate::receiver::histogram());
+        Self { sent: 0, sent_bytes: 0, refused: 0, refused_calls: 0, lag_ns, new_lag_ns }
     }
 
     fn reset(&mut self) {
         (self.sent, self.sent_bytes, self.refused, self.refused_calls) = (0, 0, 0, 0);
         self.lag_ns.reset();
+        self.new_lag_ns.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn new_flows_come_once_each_and_the_others_go_on_in_turn() {
+        let new = NewFlows { first: 3, count: 2, one_in: 4 };
+        let frames: Vec<(u32, u32)> = (0..14).map(|index| new.frame(index)).collect();
+        let expected = [
+            (0, 0),
+            (1, 0),
+            (2, 0),
+            (3, 0),
+            (0, 1),
+            (1, 1),
+            (2, 1),
+            (4, 0),
+            (0, 2),
+            (1, 2),
+            (2, 2),
+            (0, 3),
+            (1, 3),
+            (2, 3),
+        ];
+        assert_eq!(frames, expected);
+        assert_eq!(frames.iter().collect::<HashSet<_>>().len(), frames.len(), "no frame twice");
     }
 }

@@ -16,7 +16,7 @@ pub mod tcp;
 mod window;
 
 pub use flows::{FlowError, FlowSet, FlowSpec};
-pub use generator::{Endpoint, Generator, GeneratorConfig, GeneratorCounts, Refused, SendProgress};
+pub use generator::{Endpoint, Generator, GeneratorConfig, GeneratorCounts, NewFlows, Refused, SendProgress};
 pub use receiver::{Arrival, Expectation, Fault, FaultSample, Latency, ReceiveCounts, Receiver, histogram};
 pub use reflector::{ReflectError, Reflector};
 pub use schedule::{Arrivals, Schedule};

@@ -105,6 +105,22 @@ pub struct Latency {
     pub sent_ns: Histogram<u64>,
 }
 
+impl Latency {
+    fn new() -> Self {
+        Self { intended_ns: histogram(), sent_ns: histogram() }
+    }
+
+    fn reset(&mut self) {
+        self.intended_ns.reset();
+        self.sent_ns.reset();
+    }
+
+    fn record(&mut self, since_intended_ns: u64, since_sent_ns: u64) {
+        self.intended_ns.saturating_record(since_intended_ns);
+        self.sent_ns.saturating_record(since_sent_ns);
+    }
+}
+
 /// A sampled frame that was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
@@ -129,6 +145,9 @@ pub struct Receiver {
     owners: HashMap<FourTuple, u32>,
     counts: ReceiveCounts,
     latency: Latency,
+    /// Of the frames that open a flow; they are not in the other.
+    latency_new: Latency,
+    new_from: u32,
     fault_sample: Option<FaultSample>,
     sample: Option<Sample>,
     arrivals: Vec<Arrival>,
@@ -147,7 +166,9 @@ impl Receiver {
             bindings: vec![None; count],
             owners: HashMap::with_capacity(count),
             counts: ReceiveCounts::default(),
-            latency: Latency { intended_ns: histogram(), sent_ns: histogram() },
+            latency: Latency::new(),
+            latency_new: Latency::new(),
+            new_from: u32::MAX,
             fault_sample: None,
             sample: None,
             arrivals: Vec::new(),
@@ -161,8 +182,8 @@ impl Receiver {
     pub fn begin(&mut self, trial: u8, epoch_ns: u64) {
         self.windows.fill(Window::default());
         self.counts = ReceiveCounts::default();
-        self.latency.intended_ns.reset();
-        self.latency.sent_ns.reset();
+        self.latency.reset();
+        self.latency_new.reset();
         (self.trial, self.epoch_ns) = (trial, epoch_ns);
     }
 
@@ -217,9 +238,19 @@ impl Receiver {
         &self.latency
     }
 
+    /// Those of the frames that opened a flow meanwhile, which are not in the others.
+    pub fn latency_new(&self) -> &Latency {
+        &self.latency_new
+    }
+
     /// The first faulty frame since the bindings were forgotten.
     pub fn fault_sample(&self) -> Option<&FaultSample> {
         self.fault_sample.as_ref()
+    }
+
+    /// Flows from this one on are new when their frame comes: it is counted apart.
+    pub fn new_from(&mut self, first: u32) {
+        self.new_from = first;
     }
 
     /// Address and port that a flow has shown as its source; none before its first frame.
@@ -293,8 +324,11 @@ impl Receiver {
         self.counts.received_bytes += len as u64;
         let since_intended = now_ns.saturating_sub(self.epoch_ns + stamp.intended_ns).max(1);
         let since_sent = since_intended.saturating_sub(u64::from(stamp.lag_ns)).max(1);
-        self.latency.intended_ns.saturating_record(since_intended);
-        self.latency.sent_ns.saturating_record(since_sent);
+        if stamp.flow >= self.new_from {
+            self.latency_new.record(since_intended, since_sent);
+            return true;
+        }
+        self.latency.record(since_intended, since_sent);
         if let Some(key) = self.sample.and_then(|sample| sample.choose(stamp.flow, stamp.seq))
             && self.arrivals.len() < self.arrivals.capacity()
         {

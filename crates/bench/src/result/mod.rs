@@ -5,6 +5,7 @@
 
 mod hops;
 mod judged;
+mod load;
 mod numbers;
 mod search;
 mod trial;
@@ -22,6 +23,7 @@ use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
 pub use judged::{AaFigure, AaResult, CurvePoint, Figure, Independent, Judged, RoundFigures, StampCost};
+pub use load::LoadLatency;
 pub use numbers::{Interval, Quantiles};
 pub use search::{GoalFound, SearchResult};
 pub(crate) use trial::to_hex;
@@ -61,6 +63,9 @@ pub struct RunResult {
     /// What each MLRsearch found, in the order in which they ended; empty where rates are searched for otherwise.
     #[serde(default)]
     pub searches: Vec<SearchResult>,
+    /// Latencies under load, in the order in which they were measured; empty where no loads are asked for.
+    #[serde(default)]
+    pub loads: Vec<LoadLatency>,
     /// What the trials say of each design, for each frame size.
     pub designs: Vec<DesignSummary>,
     /// What each layer costs, for each frame size that was measured in all four designs.
@@ -307,6 +312,7 @@ impl RunResult {
             tcp_checks: Vec::new(),
             trials: Vec::new(),
             searches: Vec::new(),
+            loads: Vec::new(),
             designs: Vec::new(),
             costs: Vec::new(),
             comparisons: Vec::new(),

@@ -119,6 +119,8 @@ pub enum Purpose {
     Fixed,
     /// Latency at a fraction of the rate.
     Latency,
+    /// Latency at a load, with flows opened meanwhile.
+    Load,
     /// One of a pair, with stamps at the layers or without: what the stamps cost.
     StampCost,
 }

@@ -22,6 +22,12 @@ pub const ROUNDS: RangeInclusive<u32> = 1..=100;
 pub const TRIAL_MS: RangeInclusive<u32> = 10..=600_000;
 /// At the rate found itself, half of the trials would lose frames: latency is measured at or below it.
 pub const LATENCY_FRACTION: RangeInclusive<f64> = 0.01..=1.0;
+/// Shares of the rate at which latency is measured: beyond twice the rate nothing but the queue is seen.
+pub const LOAD: RangeInclusive<f64> = 0.0..=2.0;
+/// Such shares in one scenario.
+pub const LOADS_MAX: usize = 12;
+/// Flows opened in a trial.
+pub const NEW_FLOWS: RangeInclusive<u32> = 1..=1 << 18;
 /// Frames per second; memory links end near 20 million a core.
 pub const RATE_PPS: RangeInclusive<u32> = 1..=50_000_000;
 /// Finer than a thousandth is noise on any machine, coarser than half is no search.

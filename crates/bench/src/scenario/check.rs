@@ -69,13 +69,16 @@ impl Scenario {
         (self.lineups().len() * self.designs.len() * self.traffic.frame_sizes.len()) as u64
     }
 
+    /// The latency trial, and those at the loads that are asked for.
     fn latency_trial_ms(&self) -> u64 {
-        u64::from(self.measure.latency_ms) + bounds::TRIAL_OVERHEAD_MS
+        let trials = 1 + self.measure.latency_loads.len() as u64;
+        trials * (u64::from(self.measure.latency_ms) + bounds::TRIAL_OVERHEAD_MS)
     }
 
     fn check_flows(&self) -> Result<(), Violation> {
         let (traffic, topology) = (&self.traffic, &self.topology);
-        let flows = u64::from(traffic.flows);
+        let opened = if self.measure.latency_loads.is_empty() { 0 } else { u64::from(self.measure.new_flows) };
+        let flows = u64::from(traffic.flows) + opened;
         let (pods, servers) = (u64::from(topology.pods.count), u64::from(topology.internet.server_count));
         let tuples = pods * u64::from(traffic.src_ports.count()) * servers;
         if flows > tuples {

@@ -30,9 +30,12 @@ impl Scenario {
             Effort::Rfc => (20, 60_000, 60_000, Rate::Mlrsearch(MlrSearch::RFC2544)),
         };
         let rate = if let Rate::FixedPps(_) = self.measure.rate { self.measure.rate } else { rate };
-        let latency_fraction = self.measure.latency_fraction;
+        if matches!(effort, Effort::Nightly | Effort::Rfc) && self.measure.latency_loads.is_empty() {
+            self.measure.latency_loads = LOADS.to_vec();
+            self.measure.new_flows = NEW_FLOWS;
+        }
         self.measure =
-            Measure { rounds, trial_ms, latency_ms, latency_fraction, rate, time_limit_s: quick.time_limit_s };
+            Measure { rounds, trial_ms, latency_ms, rate, time_limit_s: quick.time_limit_s, ..self.measure.clone() };
         self.measure.time_limit_s = match effort {
             Effort::Quick => quick.time_limit_s,
             Effort::Ci => CI_LIMIT_S,
@@ -40,6 +43,12 @@ impl Scenario {
         };
     }
 }
+
+/// At which loads latency is measured where there is time for it.
+const LOADS: [f64; 6] = [0.0, 0.1, 0.5, 0.9, 1.0, 1.1];
+
+/// Enough for the 99.9th percentile of new flows.
+const NEW_FLOWS: u32 = 6000;
 
 /// When `ci` starts no further round; with building the world, the TCP checks and the report it stays below three minutes.
 const CI_LIMIT_S: u32 = 160;

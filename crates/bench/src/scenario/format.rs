@@ -152,6 +152,8 @@ fn read_measure(section: &mut Section<'_, '_>, measure: &mut Measure) {
     section.set("trial_ms", &mut measure.trial_ms, whole(bounds::TRIAL_MS));
     section.set("latency_ms", &mut measure.latency_ms, whole(bounds::TRIAL_MS));
     section.set("latency_fraction", &mut measure.latency_fraction, number(bounds::LATENCY_FRACTION));
+    section.set_list("latency_loads", &mut measure.latency_loads, one_or_more(bounds::LOADS_MAX, number(bounds::LOAD)));
+    section.set("new_flows", &mut measure.new_flows, whole(bounds::NEW_FLOWS));
     section.set("time_limit_s", &mut measure.time_limit_s, whole(bounds::TIME_LIMIT_S));
 
     let mut found = Rate::Search(Search::DEFAULT);

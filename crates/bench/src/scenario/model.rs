@@ -250,6 +250,12 @@ pub struct Measure {
     pub latency_ms: u32,
     /// At which share of the rate found (or fixed) latency is measured.
     pub latency_fraction: f64,
+    /// At which shares of the rate latency is measured over established and newly opened flows apart, 0: idle; empty: at none.
+    #[serde(default)]
+    pub latency_loads: Vec<f64>,
+    /// How many flows are opened in each of these trials.
+    #[serde(default)]
+    pub new_flows: u32,
     /// Which rates are offered.
     pub rate: Rate,
     /// When to start no further round, in seconds.

@@ -38,6 +38,8 @@ impl Scenario {
                 trial_ms: 100,
                 latency_ms: 400,
                 latency_fraction: 0.5,
+                latency_loads: Vec::new(),
+                new_flows: 1000,
                 rate: Rate::Search(Search::DEFAULT),
                 time_limit_s: 50,
             },

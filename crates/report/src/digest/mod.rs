@@ -14,5 +14,5 @@ pub(crate) use costs::{Costs, Effect, Metric, Verdict, costs};
 pub(crate) use dump::dump;
 pub(crate) use progress::{Rounds, alarms, intervals};
 pub(crate) use setting::{
-    facts, frames, host, how, latency_load, part, places, program, rate_is_searched, tcp_checks, warnings,
+    design_name, facts, frames, host, how, latency_load, part, places, program, rate_is_searched, tcp_checks, warnings,
 };

@@ -11,7 +11,7 @@ use natrig_bench::result::RunResult;
 
 use self::page::{Page, Style, raw, span};
 use crate::answer;
-use crate::view::{bounds, hops};
+use crate::view::{bounds, hops, loads};
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub fn render(result: &RunResult, options: Options) -> String {
     head::write(&mut page, result);
     tables::write(&mut page, result);
     bounds::document(result).write(&mut page);
+    loads::document(result).write(&mut page);
     hops::document(result).write(&mut page);
     accounts::write(&mut page, result);
     let answer = answer::Answer::of(result);

@@ -26,7 +26,7 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct Page {
     color: bool,
-    width: usize,
+    pub(crate) width: usize,
     text: String,
 }
 
@@ -113,7 +113,7 @@ impl Page {
 }
 
 /// Breaks at spaces; a word longer than a line is broken anywhere.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();

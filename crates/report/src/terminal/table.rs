@@ -27,7 +27,8 @@ enum Line {
     Rule,
 }
 
-const GAP: usize = 2;
+/// Between columns.
+pub(crate) const GAP: usize = 2;
 
 impl Table {
     pub(crate) fn new(aligns: &[Align]) -> Self {

@@ -5,6 +5,7 @@ mod costs;
 mod designs;
 mod engines;
 pub(crate) mod hops;
+pub(crate) mod loads;
 
 pub(crate) use costs::{CostCell, CostTable, Mark};
 pub(crate) use designs::{DesignRow, DesignTable};
