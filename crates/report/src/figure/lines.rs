@@ -9,14 +9,13 @@ const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 84.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 52.0;
-/// Room for the names of the curves.
-const RIGHT: f64 = 150.0;
 
 /// How many colours there are.
 pub(super) const COLOURS: usize = 8;
 
 pub(super) fn svg(chart: &LineChart) -> String {
-    let mut svg = Svg::new(WIDTH, HEIGHT, &chart.title);
+    let legend = Legend::of(chart);
+    let mut svg = Svg::new(WIDTH, HEIGHT + legend.below(), &chart.title);
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let x = Range::of(chart.x.scale, points().map(|point| point.x), false);
     let reach = |point: &super::Point| {
@@ -24,7 +23,7 @@ pub(super) fn svg(chart: &LineChart) -> String {
         [point.y, low, high]
     };
     let y = Range::of(chart.y.scale, points().flat_map(reach), chart.y.scale == Scale::Linear);
-    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    let (right, bottom) = (legend.left_of(), HEIGHT - BOTTOM);
     let across = |at: f64| LEFT + at * (right - LEFT);
     let up = |at: f64| bottom - at * (bottom - TOP);
     for tick in y.ticks() {
@@ -42,7 +41,7 @@ pub(super) fn svg(chart: &LineChart) -> String {
     svg.text("label", "middle", (0.5 * (LEFT + right), HEIGHT - 12.0), &chart.x.title);
     svg.upright("label", (14.0, 0.5 * (TOP + bottom)), &chart.y.title);
     for (index, series) in chart.series.iter().enumerate() {
-        let colour = format!("s{}", index % COLOURS);
+        let colour = colour(index);
         let places: Vec<(f64, f64)> =
             series.points.iter().filter_map(|point| Some((across(x.at(point.x)?), up(y.at(point.y)?)))).collect();
         svg.polyline(&format!("curve {colour}"), &places);
@@ -54,11 +53,63 @@ pub(super) fn svg(chart: &LineChart) -> String {
             let hint = format!("{}: {} at {}", series.name, chart.y.write(point.y), chart.x.write(point.x));
             svg.dot(&format!("dot {colour}"), (across(at_x), up(at_y)), &hint);
         }
-        let at_y = TOP + 10.0 + 20.0 * index as f64;
-        svg.line(&format!("curve {colour}"), (right + 12.0, at_y), (right + 32.0, at_y));
-        svg.text("tick", "start", (right + 38.0, at_y + 4.0), &series.name);
+        let (at_x, at_y) = legend.at(index);
+        svg.line(&format!("curve {colour}"), (at_x, at_y), (at_x + 20.0, at_y));
+        svg.text("tick", "start", (at_x + 26.0, at_y + 4.0), &series.name);
     }
     svg.finish()
+}
+
+/// The class of a curve: where the colours are used up they come again, broken.
+fn colour(index: usize) -> String {
+    let broken = ["", " dashed", " dotted"][(index / COLOURS) % 3];
+    format!("s{}{broken}", index % COLOURS)
+}
+
+/// Where the names of the curves stand: beside them, or under them in columns where one is too long for that.
+#[derive(Debug, Clone, Copy)]
+struct Legend {
+    /// 0 where they stand beside.
+    columns: usize,
+    rows: usize,
+}
+
+impl Legend {
+    const BESIDE: f64 = 150.0;
+    const BESIDE_CHARACTERS: usize = 16;
+    const HALF_CHARACTERS: usize = 48;
+    const STEP: f64 = 20.0;
+    /// Room for half of the last tick.
+    const MARGIN: f64 = 24.0;
+
+    fn of(chart: &LineChart) -> Self {
+        let longest = chart.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        let count = chart.series.len();
+        if longest <= Self::BESIDE_CHARACTERS && Self::STEP * count as f64 <= HEIGHT - BOTTOM {
+            return Self { columns: 0, rows: 0 };
+        }
+        let columns = if longest <= Self::HALF_CHARACTERS { 2 } else { 1 };
+        Self { columns, rows: count.div_ceil(columns) }
+    }
+
+    /// Where the curves end.
+    fn left_of(self) -> f64 {
+        WIDTH - if self.columns == 0 { Self::BESIDE } else { Self::MARGIN }
+    }
+
+    /// What the names need under the curves.
+    fn below(self) -> f64 {
+        Self::STEP * self.rows as f64
+    }
+
+    fn at(self, index: usize) -> (f64, f64) {
+        if self.columns == 0 {
+            return (self.left_of() + 12.0, TOP + 10.0 + Self::STEP * index as f64);
+        }
+        let column = (WIDTH - LEFT) / self.columns as f64;
+        let (column_index, row) = (index / self.rows, index % self.rows);
+        (LEFT + column * column_index as f64, HEIGHT + 4.0 + Self::STEP * row as f64)
+    }
 }
 
 const BAR_LEFT: f64 = 190.0;

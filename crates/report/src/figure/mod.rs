@@ -166,6 +166,21 @@ mod tests {
         }
     }
 
+    /// A long name stands under the curves, and no two of many curves look alike.
+    #[test]
+    fn every_curve_can_be_told_by_its_name() {
+        let named = |index| Series::new(format!("a name longer than its place {index}"), [(0.0, 1.0), (0.5, 2.0)]);
+        let Figure::Lines(mut lines) = chart(Scale::Log) else { panic!("lines") };
+        lines.series = (0..20).map(named).collect();
+        let svg = Figure::Lines(lines).svg();
+        assert!(svg.contains(r#"viewBox="0 0 760 540""#), "{svg}");
+        let mut looks: Vec<&str> =
+            svg.split(r#"polyline class=""#).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        looks.sort_unstable();
+        looks.dedup();
+        assert_eq!(looks.len(), 20, "{looks:?}");
+    }
+
     #[test]
     fn a_chart_of_nothing_is_drawn_too() {
         let empty = Figure::Bars(BarChart {
