@@ -128,6 +128,7 @@ fn figures(trial: &Trial) -> RoundFigures {
         latency_ns_p50: ns(latency.ns_p50),
         latency_ns_p99: ns(latency.ns_p99),
         latency_ns_p999: ns(latency.ns_p999),
+        ..RoundFigures::default()
     }
 }
 
@@ -163,7 +164,11 @@ impl Tally {
             let interval = wilson(of.false_alarms, of.comparisons);
             AaFigure { rate: f64::from(of.false_alarms) / f64::from(of.comparisons.max(1)), interval, ..*of }
         });
+        let (alarms, judged) =
+            self.figures.iter().fold((0, 0), |(alarms, all), of| (alarms + of.false_alarms, all + of.comparisons));
         AaResult {
+            rate: f64::from(alarms) / f64::from(judged.max(1)),
+            interval: wilson(alarms, judged),
             comparisons: self.comparisons,
             blocks: BLOCKS,
             trial_ns: TRIAL_NS,

@@ -39,7 +39,7 @@ pub enum SetupError {
 }
 
 /// Rate at which mappings are made before a measurement, frames per second: safely below what any link here loses frames at.
-const PRELOAD_PPS: f64 = 100_000.0;
+pub(crate) const PRELOAD_PPS: f64 = 100_000.0;
 
 /// How long mappings may have gone without all being used, in nanoseconds, before an experiment starts over: well below the shortest
 /// timer of any profile (30 s).

@@ -51,6 +51,7 @@ impl Line {
                 (Figure::LatencyNsP50, design.latency_ns_p50),
                 (Figure::LatencyNsP99, design.latency_ns_p99),
                 (Figure::LatencyNsP999, design.latency_ns_p999),
+                (Figure::ConnectionsPerS, design.connections_per_s),
             ];
             for (figure, interval) in medians {
                 let Some(interval) = interval else { continue };

@@ -1,7 +1,7 @@
 //! Figures of two things, round by round, and what follows from them.
 
 use crate::result::{Figure, Judged, RoundFigures};
-use crate::stats::{self, Policy};
+use crate::stats::{self, Looks, Policy};
 
 /// Relative differences up to this do not matter, unless somebody says otherwise: runs of one thing differ by 2 to 4 % from each other.
 pub const MARGIN: f64 = 0.03;
@@ -26,6 +26,19 @@ pub(crate) fn paired(figure: Figure, base: &[RoundFigures], new: &[RoundFigures]
     paired_within(figure, base, new, MARGIN)
 }
 
+/// Compares within rounds at a planned look after so many of them.
+pub(crate) fn at_look(
+    figure: Figure,
+    base: &[RoundFigures],
+    new: &[RoundFigures],
+    looks: &Looks,
+    rounds: u32,
+) -> Option<Judged> {
+    let log_ratios = log_ratios(figure, base, new)?;
+    let comparison = looks.judge(rounds, &log_ratios, &policy(figure, MARGIN))?;
+    Some(Judged { figure, comparison, bootstrap: None })
+}
+
 /// The same with a margin of one's own.
 pub(crate) fn paired_within(
     figure: Figure,
@@ -33,13 +46,18 @@ pub(crate) fn paired_within(
     new: &[RoundFigures],
     margin: f64,
 ) -> Option<Judged> {
-    let pairs = base.iter().zip(new).filter_map(|(base, new)| Some((figure.of(base)?, figure.of(new)?)));
-    let (base, new): (Vec<f64>, Vec<f64>) = pairs.filter(|(base, new)| *base > 0.0 && *new > 0.0).unzip();
-    let log_ratios = stats::log_ratios(&base, &new).ok()?;
+    let log_ratios = log_ratios(figure, base, new)?;
     let comparison = stats::compare(&log_ratios, &policy(figure, margin))?;
     let centre = |ratios: &[f64]| stats::hodges_lehmann(ratios).unwrap_or(f64::NAN);
     let bootstrap = stats::bca_interval(&log_ratios, centre, 1.0 - ALPHA, RESAMPLES, RESAMPLES_SEED).ok();
     Some(Judged { figure, comparison, bootstrap: bootstrap.map(|interval| interval.exp()) })
+}
+
+/// Of the rounds that have the figure on both sides.
+fn log_ratios(figure: Figure, base: &[RoundFigures], new: &[RoundFigures]) -> Option<Vec<f64>> {
+    let pairs = base.iter().zip(new).filter_map(|(base, new)| Some((figure.of(base)?, figure.of(new)?)));
+    let (base, new): (Vec<f64>, Vec<f64>) = pairs.filter(|(base, new)| *base > 0.0 && *new > 0.0).unzip();
+    stats::log_ratios(&base, &new).ok()
 }
 
 #[cfg(test)]

@@ -31,6 +31,6 @@ pub use carrier::{Carrier, NoCarrier};
 pub use engine::{EngineError, Engines};
 pub use experiment::{Experiment, Measured, Offer, SetupError, sources_expected};
 pub use rig::{Ends, LinkError, OpenLink, PhaseEnd, Polled, RigError, Talk};
-pub use run::{Observer, RunError, environment, flow_set, outcome, run, run_aa};
+pub use run::{CONNECTIONS_PRECISION, Observer, RunError, environment, flow_set, outcome, run, run_aa};
 pub use serve::{ServeError, Served};
 pub use world::{KernelError, WorldError, plan};

@@ -1,7 +1,9 @@
 //! A run: the world is built once; then, round by round, every design in random order; the result is handed out after every trial.
 
+mod connections;
 mod loads;
 mod mlrsearch;
+mod sequential;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,9 @@ use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportEr
 use crate::summary::{Key, Summaries};
 use crate::tcp_check;
 use crate::world::{KernelError, WorldError};
+
+pub use connections::CONNECTIONS_PRECISION;
+use sequential::Stopping;
 
 /// Why a run ended before it measured anything, or in the middle.
 #[derive(Debug, thiserror::Error)]
@@ -167,10 +172,14 @@ fn rounds(
     let mut rng = Pcg64Mcg::seed_from_u64(scenario.seed);
     let mut summaries = Summaries::new(scenario);
     let mut cells: Vec<Key> = summaries.keys().collect();
+    let mut stopping = Stopping::new(scenario, &summaries);
     let mut longest_round_ns = 0;
     for round in 1..=scenario.measure.rounds {
         let round_began_ns = elapsed_ns(started);
         if round_began_ns + longest_round_ns > limit_ns {
+            if let Some(stopping) = &mut stopping {
+                stopping.look(round - 1, true, &summaries, result);
+            }
             return Ok(Status::TimeLimit);
         }
         cells.shuffle(&mut rng);
@@ -191,6 +200,9 @@ fn rounds(
             }
         }
         longest_round_ns = longest_round_ns.max(elapsed_ns(started) - round_began_ns);
+        if stopping.as_mut().is_some_and(|stopping| stopping.look(round, false, &summaries, result)) {
+            break;
+        }
     }
     Ok(Status::Complete)
 }
@@ -227,6 +239,8 @@ impl Cell {
             return Ok(!cell.cancelled());
         };
         cell.latency(rate_pps, summaries)?;
+        cell.connection_rate(summaries)?;
+        cell.usable_ports(summaries)?;
         cell.loads(rate_pps)?;
         cell.stamp_cost(rate_pps, summaries)?;
         Ok(!cell.cancelled())

@@ -85,6 +85,26 @@ impl Summaries {
         entry.cpu_ns_per_packet = best.and_then(|trial| trial.cpu_ns_per_packet);
     }
 
+    /// The median connection rate of the rounds so far: where the next search begins.
+    pub(crate) fn connections_so_far(&self, key: &Key) -> Option<f64> {
+        let rounds = self.rounds_of(key)?;
+        stats::median(&rounds.iter().filter_map(|round| round.connections_per_s).collect::<Vec<f64>>())
+    }
+
+    /// A search for the connection rate has ended.
+    pub(crate) fn connections(&mut self, key: &Key, round: u32, bounds: &Bounds) {
+        let Some(entry) = self.round(key, round) else { return };
+        entry.connections_per_s = bounds.relevant_lower_pps;
+        entry.connections_generator_bound = bounds.generator_limited;
+    }
+
+    /// So many flows to one destination got through.
+    pub(crate) fn usable_ports(&mut self, key: &Key, round: u32, flows: u64) {
+        if let Some(entry) = self.round(key, round) {
+            entry.usable_ports = Some(flows as f64);
+        }
+    }
+
     /// A fixed-rate trial counts.
     pub(crate) fn fixed(&mut self, key: &Key, round: u32, trial: &Trial) {
         let Some(entry) = self.round(key, round) else { return };
@@ -156,7 +176,8 @@ impl Summaries {
         cell.rounds.get_mut(index)
     }
 
-    fn rounds_of(&self, key: &Key) -> Option<&[Round]> {
+    /// What each round says of a cell.
+    pub(crate) fn rounds_of(&self, key: &Key) -> Option<&[Round]> {
         self.cells.iter().find(|cell| cell.key == *key).map(|cell| cell.rounds.as_slice())
     }
 
@@ -174,6 +195,8 @@ impl Summaries {
             latency_ns_p50: effects(|round| round.latency_ns_p50),
             latency_ns_p99: effects(|round| round.latency_ns_p99),
             latency_ns_p999: effects(|round| round.latency_ns_p999),
+            connections_per_s: effects(|round| round.connections_per_s),
+            usable_ports: effects(|round| round.usable_ports),
             independent: self.independent(lineup, frame_size),
         })
     }
@@ -254,6 +277,8 @@ impl CellRounds {
             latency_ns_p50: over_rounds(|round| round.latency_ns_p50),
             latency_ns_p99: over_rounds(|round| round.latency_ns_p99),
             latency_ns_p999: over_rounds(|round| round.latency_ns_p999),
+            connections_per_s: over_rounds(|round| round.connections_per_s),
+            usable_ports: over_rounds(|round| round.usable_ports),
             latency: self.histograms.as_ref().map(|all| Latencies {
                 intended_to_received: Quantiles::of(&all.intended_ns),
                 sent_to_received: Quantiles::of(&all.sent_ns),

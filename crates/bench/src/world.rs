@@ -124,7 +124,7 @@ impl Worlds {
         let (links, refusals) = open_links(&leases, &lineups, kinds, slots, frame_len_max)?;
         let (mut worlds, mut warnings) = (Vec::new(), Vec::new());
         for ((lineup, lease), links) in lineups.into_iter().zip(leases).zip(links) {
-            let kernel = Kernel::new(&lease, lineup.boxes(), scenario.traffic.flows)?;
+            let kernel = Kernel::new(&lease, lineup.boxes(), scenario.connections_max())?;
             let napi = napi_threads(&lease, boxes(scenario, lineup)).map_err(KernelError::from)?;
             warnings.extend(placed.layers.and_then(|cpu| pin_napi(&napi, cpu)));
             worlds.push(World { lineup, links, napi, lease: Some(lease), kernel });

@@ -239,6 +239,46 @@ fn latency_under_load_tells_new_flows_from_established_ones() {
     }
 }
 
+/// The 2×2 has the connection rate and the ports beside the rest; ports are counted, so they are known exactly where nothing limits them.
+#[test]
+fn the_costs_tell_connections_and_ports() {
+    let mut scenario = scenario();
+    scenario.measure.rounds = 1;
+    scenario.measure.connections = 500;
+    let result = measure(&scenario);
+    check(&result);
+    let ports = |design| {
+        let summary = result.designs.iter().find(|summary| summary.design == design).unwrap();
+        summary.usable_ports.unwrap().median
+    };
+    let [none, node, gateway, both] = ALL.map(ports);
+    assert_eq!(none, f64::from(scenario.flows_to_one_server()));
+    assert!(node < none && gateway < none && both <= node.min(gateway), "{node} {gateway} {both}");
+    let effects = result.costs[0].usable_ports.as_ref().unwrap();
+    assert_eq!(effects.interaction.median, both - node - gateway + none);
+    for summary in &result.designs {
+        assert!(summary.connections_per_s.is_none_or(|rate| rate.median >= 1000.0), "{summary:?}");
+    }
+}
+
+/// Whatever the comparisons say, the looks are those that were planned, and a run that ends early has decided all of them.
+#[test]
+fn a_run_may_end_when_its_comparisons_are_decided() {
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::None, Design::Both];
+    scenario.measure.rounds = 10;
+    (scenario.measure.first_look, scenario.measure.look_every) = (8, 1);
+    let result = measure(&scenario);
+    check(&result);
+    let rounds = result.trials.iter().map(|trial| trial.round).max();
+    let sequential = result.sequential.unwrap();
+    assert_eq!((&sequential.planned[..], sequential.alpha), (&[8, 9, 10][..], 0.05));
+    assert_eq!(sequential.looks.last().copied(), rounds);
+    assert!(sequential.planned.starts_with(&sequential.looks), "{:?}", sequential.looks);
+    assert_eq!(sequential.comparisons.len(), 1);
+    assert_eq!(sequential.decided, rounds < Some(10));
+}
+
 #[test]
 fn a_run_that_is_called_off_keeps_what_it_has() {
     let scenario = scenario();

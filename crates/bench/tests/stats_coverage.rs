@@ -1,8 +1,8 @@
 //! Intervals hold the truth, and tests err, as often as they say: simulated with fixed seeds.
 
 use natrig_bench::stats::{
-    Better, Block, Decision, Looks, Policy, Verdict, bca_interval, benjamini_hochberg, compare, detectable_change,
-    factorial, hodges_lehmann, log_ratios, median_interval, percentile_interval, sign_flip_p, signed_rank_p, tost_p,
+    Better, Block, Looks, Policy, Verdict, bca_interval, benjamini_hochberg, compare, detectable_change, factorial,
+    hodges_lehmann, log_ratios, median_interval, percentile_interval, sign_flip_p, signed_rank_p, tost_p,
     walsh_interval,
 };
 use rand::{RngExt, SeedableRng};
@@ -172,16 +172,22 @@ fn looking_again_and_again_does_not_raise_the_false_alarms() {
     let looks = Looks::new(8, 2, 24);
     let run = |effect: f64, random: &mut Pcg64| {
         let blocks = paired_blocks(24, Law::Normal, 0.03, effect, random);
-        for seen in 1..=24 {
-            if let Some(Decision::Stop(comparison)) = looks.decide(&blocks[..seen], &POLICY) {
-                return comparison;
-            }
-        }
-        unreachable!("the last look stops");
+        let mut at_looks =
+            looks.blocks().iter().map(|seen| (*seen, looks.judge(*seen, &blocks[..*seen as usize], &POLICY)));
+        at_looks.find_map(|(seen, comparison)| comparison.filter(|comparison| looks.is_over(seen, comparison))).unwrap()
     };
     let mut random = random(1);
     let alarms = share(TIMES, || is_alarm(run(0.0, &mut random).verdict));
     assert!(alarms <= 0.05 + slack(0.05, TIMES), "{alarms}");
+    // Nor does it make the intervals cover less: all of them together, those at looks that did not stop included.
+    let covered = share(TIMES, || {
+        let blocks = paired_blocks(24, Law::Normal, 0.03, 0.04, &mut random);
+        looks
+            .blocks()
+            .iter()
+            .all(|&seen| looks.judge(seen, &blocks[..seen as usize], &POLICY).unwrap().interval.contains(0.04f64.exp()))
+    });
+    assert!(covered >= 0.95 - slack(0.05, TIMES), "{covered}");
     // A large effect is seen, and early.
     let mut blocks = 0;
     let seen = share(500, || {

@@ -45,6 +45,19 @@ fn a_history_without_changes_rarely_shows_one() {
 }
 
 #[test]
+fn a_change_that_is_undone_as_late_as_it_came_is_found() {
+    let mut random = Pcg64::seed_from_u64(5);
+    let found = |_: &u32| {
+        let series = history(&[(15, 100.0), (15, 95.0), (15, 100.0)], 0.02, &mut random);
+        let points = change_points(&series, &ChangeSettings::default());
+        let near = |place: usize| points.iter().any(|point| point.index.abs_diff(place) <= 3);
+        points.len() == 2 && near(15) && near(30)
+    };
+    let found = (0..200).filter(found).count();
+    assert!(found >= 180, "{found} of 200");
+}
+
+#[test]
 fn several_changes_of_a_long_history_are_told_apart() {
     let mut random = Pcg64::seed_from_u64(3);
     let levels = [(60, 100.0), (40, 92.0), (70, 97.0), (30, 110.0), (100, 105.0)];

@@ -2,7 +2,9 @@
 
 use natrig_bench::compare::{Compared, ComparedCell};
 use natrig_bench::history::Change;
-use natrig_bench::result::{AaResult, EngineComparison, Figure, Judged, RunResult};
+use natrig_bench::result::{
+    AaFigure, AaResult, EngineComparison, Figure, Judged, RunResult, Sequential, SequentialComparison,
+};
 use natrig_bench::stats::{Better, Verdict};
 
 use crate::digest::frames;
@@ -51,6 +53,32 @@ pub(crate) fn engines(result: &RunResult) -> Document {
     document
 }
 
+/// The comparisons of a run that may end when they are decided; nothing of any other.
+pub(crate) fn sequential(result: &RunResult) -> Document {
+    let mut document = Document::default();
+    let Some(Sequential { planned, looks, decided, alpha, comparisons }) = &result.sequential else { return document };
+    document.heading("Verdicts at planned looks");
+    let name = |of: &SequentialComparison| {
+        let SequentialComparison { design, engines, frame_size, against_design, against, .. } = of;
+        let other = if engines == against { against_design.to_string() } else { against.to_string() };
+        let who = if engines == against { design.to_string() } else { format!("{design}, {engines}") };
+        format!("{who} against {other}, {}", frames(*frame_size))
+    };
+    let rows: Vec<(String, &Judged)> = comparisons.iter().map(|of| (name(of), &of.judged)).collect();
+    document.push(Block::Table(table("NAT at", rows)));
+    let rounds = |of: &[u32]| of.iter().map(u32::to_string).collect::<Vec<String>>().join(", ");
+    let ended = if *decided { "it ended early, all being decided" } else { "it went on to its last round" };
+    document.text(format!(
+        "{} after rounds {} (planned: {}); {ended}. Each look has a share of the {} by which equal things may be called different, in \
+         proportion to the rounds since the look before.",
+        counted(looks.len() as u64, "look"),
+        rounds(looks),
+        rounds(planned),
+        percent(*alpha)
+    ));
+    document
+}
+
 fn place(cell: &ComparedCell) -> String {
     format!("{} ({}, {})", cell.design, cell.engines, frames(cell.frame_size))
 }
@@ -90,11 +118,12 @@ fn table<'a>(what: &str, rows: impl IntoIterator<Item = (String, &'a Judged)>) -
 fn words(figure: Figure) -> &'static str {
     match figure {
         Figure::RatePps => "rate",
-        Figure::NsPerPacket => "time per packet, layers",
-        Figure::CpuNsPerPacket => "processor time per packet",
+        Figure::NsPerPacket => "time, layers' core",
+        Figure::CpuNsPerPacket => "time, all cores",
         Figure::LatencyNsP50 => "latency p50",
         Figure::LatencyNsP99 => "latency p99",
         Figure::LatencyNsP999 => "latency p99.9",
+        Figure::ConnectionsPerS => "new connections",
     }
 }
 
@@ -104,13 +133,13 @@ fn change(ratio: f64) -> String {
 
 fn verdict(verdict: Verdict, better: Better) -> String {
     let direction = |good: bool| if good == (better == Better::Higher) { "higher" } else { "lower" };
-    let surely = |beyond: bool| if beyond { "" } else { ", perhaps by less than matters" };
+    let surely = |beyond: bool| if beyond { "" } else { ", perhaps by too little to matter" };
     match verdict {
         Verdict::Better { beyond_margin } => format!("better ({}){}", direction(true), surely(beyond_margin)),
         Verdict::Worse { beyond_margin } => format!("worse ({}){}", direction(false), surely(beyond_margin)),
         Verdict::Equal { within } => format!("equal within {}", percent(within)),
         Verdict::Inconclusive { detectable: Some(change) } => {
-            format!("inconclusive; could have detected {}", percent((change * 1e3).round() / 1e3))
+            format!("inconclusive, could have detected {}", percent((change * 1e3).round() / 1e3))
         }
         Verdict::Inconclusive { detectable: None } => "inconclusive: too few blocks to show anything".to_owned(),
     }
@@ -154,7 +183,8 @@ pub fn history(runs: usize, changes: &[Change]) -> Document {
 pub(crate) fn aa(result: &RunResult) -> Document {
     let mut document = Document::default();
     let Some(aa) = &result.aa else { return document };
-    let AaResult { comparisons, blocks, trial_ns, rate_pps, nominal, trials, trials_repeated, figures } = aa;
+    let AaResult { comparisons, blocks, trial_ns, rate_pps, nominal, trials, trials_repeated, figures, rate, interval } =
+        aa;
     document.heading("The same against itself");
     let mut table = Table::new([
         ("figure", Align::Left),
@@ -177,6 +207,16 @@ pub(crate) fn aa(result: &RunResult) -> Document {
             figure.inconclusive.to_string(),
         ]);
     }
+    let sum = |of: fn(&AaFigure) -> u32| figures.iter().map(of).sum::<u32>().to_string();
+    table.row([
+        "all".to_owned(),
+        sum(|figure| figure.comparisons),
+        sum(|figure| figure.false_alarms),
+        share(*rate),
+        format!("{} to {}", share(interval.low), share(interval.high)),
+        sum(|figure| figure.equal),
+        sum(|figure| figure.inconclusive),
+    ]);
     table.note = format!(
         "{comparisons} comparisons of a design with itself, each of {blocks} blocks of two trials of {} ms at {} kpps in random order; \
          promised: at most {} false alarms. {trials_repeated} of {trials} trials were disturbed and repeated.",

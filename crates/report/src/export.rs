@@ -14,6 +14,7 @@ fn figures(summary: &DesignSummary) -> impl Iterator<Item = (Figure, &Interval)>
         (Figure::LatencyNsP50, &summary.latency_ns_p50),
         (Figure::LatencyNsP99, &summary.latency_ns_p99),
         (Figure::LatencyNsP999, &summary.latency_ns_p999),
+        (Figure::ConnectionsPerS, &summary.connections_per_s),
     ]
     .into_iter()
     .filter_map(|(figure, interval)| Some((figure, interval.as_ref()?)))

@@ -44,6 +44,12 @@ const SHARES: &[Unit] = &[Unit { name: "%", size: 0.01 }];
 impl Unit {
     /// For times per packet, which people compare in nanoseconds however many they are.
     pub(crate) const NANOSECOND: Self = TIMES[0];
+
+    /// For connection rates.
+    pub(crate) const THOUSAND_PER_SECOND: Self = Self { name: "1000/s", size: 1e3 };
+
+    /// For what is counted.
+    pub(crate) const PORT: Self = Self { name: "flows to one server", size: 1.0 };
 }
 
 /// From here on a figure is written in the next larger unit, if there is one.

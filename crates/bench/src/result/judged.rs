@@ -24,6 +24,15 @@ pub struct RoundFigures {
     pub latency_ns_p99: Option<f64>,
     /// 99.9th percentile.
     pub latency_ns_p999: Option<f64>,
+    /// Highest rate at which every one of so many new connections gets through, in connections per second.
+    #[serde(default)]
+    pub connections_per_s: Option<f64>,
+    /// Whether the generator, not the design, was its limit.
+    #[serde(default)]
+    pub connections_generator_bound: bool,
+    /// Flows to one destination that got through at once; counted in the first round only.
+    #[serde(default)]
+    pub usable_ports: Option<f64>,
 }
 
 /// A point of a percentile curve.
@@ -51,17 +60,20 @@ pub enum Figure {
     LatencyNsP99,
     /// 99.9th percentile.
     LatencyNsP999,
+    /// Highest rate of new connections.
+    ConnectionsPerS,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RatePps,
         Self::NsPerPacket,
         Self::CpuNsPerPacket,
         Self::LatencyNsP50,
         Self::LatencyNsP99,
         Self::LatencyNsP999,
+        Self::ConnectionsPerS,
     ];
 
     /// As it is called in results.
@@ -73,13 +85,14 @@ impl Figure {
             Self::LatencyNsP50 => "latency_ns_p50",
             Self::LatencyNsP99 => "latency_ns_p99",
             Self::LatencyNsP999 => "latency_ns_p999",
+            Self::ConnectionsPerS => "connections_per_s",
         }
     }
 
     /// Which direction is good.
     pub const fn better(self) -> Better {
         match self {
-            Self::RatePps => Better::Higher,
+            Self::RatePps | Self::ConnectionsPerS => Better::Higher,
             Self::NsPerPacket
             | Self::CpuNsPerPacket
             | Self::LatencyNsP50
@@ -97,6 +110,7 @@ impl Figure {
             Self::LatencyNsP50 => round.latency_ns_p50,
             Self::LatencyNsP99 => round.latency_ns_p99,
             Self::LatencyNsP999 => round.latency_ns_p999,
+            Self::ConnectionsPerS => round.connections_per_s,
         }
     }
 }
@@ -140,6 +154,38 @@ pub struct Independent {
     pub measured: super::Quantiles,
 }
 
+/// Comparisons that were looked at while the run went on, to end it when all are decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sequential {
+    /// Rounds after which a look was planned; the last is the most rounds there could be.
+    pub planned: Vec<u32>,
+    /// Rounds after which there was one.
+    pub looks: Vec<u32>,
+    /// True if every comparison was decided.
+    pub decided: bool,
+    /// Chance, at most, of calling equal things different in any of the looks, for each comparison.
+    pub alpha: f64,
+    /// The comparisons as the last look found them: intervals have the confidence of that look.
+    pub comparisons: Vec<SequentialComparison>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SequentialComparison {
+    /// The design.
+    pub design: Design,
+    /// What stands at the layers.
+    pub engines: Lineup,
+    /// The frame size, with FCS.
+    pub frame_size: FrameSize,
+    /// The design that it is compared with.
+    pub against_design: Design,
+    /// And what stands in that.
+    pub against: Lineup,
+    /// The figure and the verdict; ratios are to what it is compared with.
+    pub judged: Judged,
+}
+
 /// How often the statistics call a thing different from itself on this machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AaResult {
@@ -159,6 +205,17 @@ pub struct AaResult {
     pub trials_repeated: u32,
     /// By figure.
     pub figures: Vec<AaFigure>,
+    /// Share of false alarms over all figures.
+    #[serde(default)]
+    pub rate: f64,
+    /// Its interval (Wilson), as if figures of one comparison knew nothing of each other.
+    #[serde(default = "unknown")]
+    pub interval: stats::Interval,
+}
+
+/// Of results from before it was there.
+const fn unknown() -> stats::Interval {
+    stats::Interval { low: 0.0, high: 1.0, confidence: 0.95 }
 }
 
 /// Verdicts on a figure of things that are the same.
@@ -182,8 +239,7 @@ pub struct AaFigure {
 
 impl AaFigure {
     pub(crate) const fn of(figure: Figure) -> Self {
-        let interval = stats::Interval { low: 0.0, high: 1.0, confidence: 0.95 };
-        Self { figure, comparisons: 0, false_alarms: 0, equal: 0, inconclusive: 0, rate: 0.0, interval }
+        Self { figure, comparisons: 0, false_alarms: 0, equal: 0, inconclusive: 0, rate: 0.0, interval: unknown() }
     }
 }
 

@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 
 pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
-pub use judged::{AaFigure, AaResult, CurvePoint, Figure, Independent, Judged, RoundFigures, StampCost};
+pub use judged::{
+    AaFigure, AaResult, CurvePoint, Figure, Independent, Judged, RoundFigures, Sequential, SequentialComparison,
+    StampCost,
+};
 pub use load::LoadLatency;
 pub use numbers::{Interval, Quantiles};
 pub use search::{GoalFound, SearchResult};
@@ -73,6 +76,9 @@ pub struct RunResult {
     /// Each further lineup of the scenario against the first one, for each design and frame size.
     #[serde(default)]
     pub comparisons: Vec<EngineComparison>,
+    /// Of a run that may end when its comparisons are decided: what they say.
+    #[serde(default)]
+    pub sequential: Option<Sequential>,
     /// Of an A/A run: how often a design was called different from itself. Then there is nothing else.
     #[serde(default)]
     pub aa: Option<AaResult>,
@@ -214,6 +220,12 @@ pub struct DesignSummary {
     pub latency_ns_p99: Option<Interval>,
     /// 99.9th percentile.
     pub latency_ns_p999: Option<Interval>,
+    /// Highest rate at which every new connection gets through, in connections per second; a lower bound where the generator was the limit.
+    #[serde(default)]
+    pub connections_per_s: Option<Interval>,
+    /// Flows to one destination that got through at once, of as many as were tried.
+    #[serde(default)]
+    pub usable_ports: Option<Interval>,
     /// All latency trials of the design together.
     pub latency: Option<Latencies>,
     /// Latency from the intended send time in all of them, as a curve: as far out as the number of frames allows.
@@ -248,6 +260,12 @@ pub struct CostSummary {
     pub latency_ns_p99: Option<Effects>,
     /// In nanoseconds of the 99.9th percentile.
     pub latency_ns_p999: Option<Effects>,
+    /// In new connections per second. Negative: slower.
+    #[serde(default)]
+    pub connections_per_s: Option<Effects>,
+    /// In flows to one destination. Design none has as many as were tried.
+    #[serde(default)]
+    pub usable_ports: Option<Effects>,
     /// Both layers' latency beside the convolution of the single layers'.
     #[serde(default)]
     pub independent: Option<Independent>,
@@ -316,6 +334,7 @@ impl RunResult {
             designs: Vec::new(),
             costs: Vec::new(),
             comparisons: Vec::new(),
+            sequential: None,
             aa: None,
             stamp_costs: Vec::new(),
             warnings: Vec::new(),

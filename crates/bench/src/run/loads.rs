@@ -1,12 +1,9 @@
 //! Latency under load: flows whose mappings stand, and flows that are opened meanwhile, apart.
 
-use std::sync::Arc;
-
-use natrig_traffic::FlowSet;
+use natrig_traffic::FlowSpec;
 
 use super::{Running, flow_spec};
-use crate::bed::Subject;
-use crate::experiment::{Experiment, Measured};
+use crate::experiment::Measured;
 use crate::result::{Invalid, LoadLatency, Purpose, Trial};
 use crate::run::RunError;
 
@@ -28,13 +25,9 @@ impl Running<'_, '_> {
         if measure.latency_loads.is_empty() || self.cancelled() {
             return Ok(());
         }
-        let key = self.cell.key;
-        let mut spec = flow_spec(scenario);
-        spec.flows += measure.new_flows;
         // The flows that stand are those of the other trials: the enumeration begins with them.
-        let flows = Arc::new(FlowSet::new(&spec)?);
-        let subject = Subject::new(self.bench, self.cell.world, key.design, self.seed)?;
-        let mut experiment = Experiment::new(self.bench, subject, &flows, key.frame_size)?;
+        let flows = scenario.traffic.flows + measure.new_flows;
+        let mut experiment = self.with_flows(FlowSpec { flows, ..flow_spec(scenario) })?;
         std::mem::swap(self.experiment, &mut experiment);
         let measured = measure.latency_loads.iter().try_for_each(|load| self.load(*load, rate_pps));
         std::mem::swap(self.experiment, &mut experiment);

@@ -2,13 +2,17 @@
 
 use std::net::Ipv4Addr;
 
+use natrig_lab::topology::Topology;
 use thiserror::Error;
 
 use super::bounds;
-use super::model::{Layer, Lineup, Rate, Scenario};
+use super::model::{Layer, Lineup, Measure, Rate, Scenario};
 use super::plan;
 use super::words::{Engine, KernelAddress, KernelWork, LinkKind};
 use crate::settings::{Fault, Spots};
+
+/// What a NAT has of them at most, with ports below 1024, and a few more.
+const PORTS_OF_AN_ADDRESS: u64 = 1 << 16;
 
 /// Two or more settings that cannot hold at once.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -69,6 +73,33 @@ impl Scenario {
         (self.lineups().len() * self.designs.len() * self.traffic.frame_sizes.len()) as u64
     }
 
+    /// How many different flows there can be.
+    #[must_use]
+    pub fn tuples_max(&self) -> u32 {
+        let Topology { pods, internet, .. } = &self.topology;
+        let addresses = u64::from(pods.count) * u64::from(internet.server_count);
+        u32::try_from(addresses * u64::from(self.traffic.src_ports.count())).unwrap_or(u32::MAX)
+    }
+
+    /// The most connections that any session of the run makes: the kernel's table must have room for them.
+    #[must_use]
+    pub fn connections_max(&self) -> u32 {
+        let Measure { latency_loads, new_flows, connections, .. } = &self.measure;
+        let opened = if latency_loads.is_empty() { 0 } else { *new_flows };
+        let to_one_server = if *connections > 0 { self.flows_to_one_server() } else { 0 };
+        (self.traffic.flows + opened).max(*connections).max(to_one_server)
+    }
+
+    /// So many flows to one destination that no layer has a port for each, or as many as the pods can make.
+    #[must_use]
+    pub fn flows_to_one_server(&self) -> u32 {
+        let Topology { pods, node, gateway, .. } = &self.topology;
+        let of_pods = u64::from(pods.count) * u64::from(self.traffic.src_ports.count());
+        let addresses = node.addresses.len().max(gateway.addresses.len()) as u64;
+        let wanted = (addresses * PORTS_OF_AN_ADDRESS).min(of_pods).min(u64::from(*bounds::FLOWS.end()));
+        u32::try_from(wanted).unwrap_or(u32::MAX)
+    }
+
     /// The latency trial, and those at the loads that are asked for.
     fn latency_trial_ms(&self) -> u64 {
         let trials = 1 + self.measure.latency_loads.len() as u64;
@@ -78,7 +109,7 @@ impl Scenario {
     fn check_flows(&self) -> Result<(), Violation> {
         let (traffic, topology) = (&self.traffic, &self.topology);
         let opened = if self.measure.latency_loads.is_empty() { 0 } else { u64::from(self.measure.new_flows) };
-        let flows = u64::from(traffic.flows) + opened;
+        let flows = (u64::from(traffic.flows) + opened).max(u64::from(self.measure.connections));
         let (pods, servers) = (u64::from(topology.pods.count), u64::from(topology.internet.server_count));
         let tuples = pods * u64::from(traffic.src_ports.count()) * servers;
         if flows > tuples {

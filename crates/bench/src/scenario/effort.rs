@@ -34,6 +34,9 @@ impl Scenario {
             self.measure.latency_loads = LOADS.to_vec();
             self.measure.new_flows = NEW_FLOWS;
         }
+        if effort != Effort::Quick && self.measure.connections == 0 {
+            self.measure.connections = CONNECTIONS.min(self.tuples_max());
+        }
         self.measure =
             Measure { rounds, trial_ms, latency_ms, rate, time_limit_s: quick.time_limit_s, ..self.measure.clone() };
         self.measure.time_limit_s = match effort {
@@ -46,6 +49,9 @@ impl Scenario {
 
 /// At which loads latency is measured where there is time for it.
 const LOADS: [f64; 6] = [0.0, 0.1, 0.5, 0.9, 1.0, 1.1];
+
+/// With how many connections the rate of new ones is measured.
+const CONNECTIONS: u32 = 20_000;
 
 /// Enough for the 99.9th percentile of new flows.
 const NEW_FLOWS: u32 = 6000;

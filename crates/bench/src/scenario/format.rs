@@ -154,6 +154,9 @@ fn read_measure(section: &mut Section<'_, '_>, measure: &mut Measure) {
     section.set("latency_fraction", &mut measure.latency_fraction, number(bounds::LATENCY_FRACTION));
     section.set_list("latency_loads", &mut measure.latency_loads, one_or_more(bounds::LOADS_MAX, number(bounds::LOAD)));
     section.set("new_flows", &mut measure.new_flows, whole(bounds::NEW_FLOWS));
+    section.set("connections", &mut measure.connections, whole(0..=*bounds::FLOWS.end()));
+    section.set("first_look", &mut measure.first_look, whole(0..=*bounds::ROUNDS.end()));
+    section.set("look_every", &mut measure.look_every, whole(bounds::ROUNDS));
     section.set("time_limit_s", &mut measure.time_limit_s, whole(bounds::TIME_LIMIT_S));
 
     let mut found = Rate::Search(Search::DEFAULT);

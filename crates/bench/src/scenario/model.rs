@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{Design, Engine, KernelAddress, KernelWork, LinkKind, TrafficDirection};
 use crate::search::mlr;
+use crate::stats::Looks;
 
 /// One experiment: what stands where, what is sent, how it is measured, and when a trial counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -256,10 +257,28 @@ pub struct Measure {
     /// How many flows are opened in each of these trials.
     #[serde(default)]
     pub new_flows: u32,
+    /// With how many connections the connection rate is measured, each once through empty tables; then also how many ports there are to
+    /// one destination. 0: neither is measured.
+    #[serde(default)]
+    pub connections: u32,
+    /// After how many rounds the comparisons are looked at for the first time, to stop when all are decided; 0: not before the last one.
+    #[serde(default)]
+    pub first_look: u32,
+    /// After how many further rounds again.
+    #[serde(default)]
+    pub look_every: u32,
     /// Which rates are offered.
     pub rate: Rate,
     /// When to start no further round, in seconds.
     pub time_limit_s: u32,
+}
+
+impl Measure {
+    /// The looks at the comparisons, where the run may end early.
+    #[must_use]
+    pub fn looks(&self) -> Option<Looks> {
+        (self.first_look > 0).then(|| Looks::new(self.first_look, self.look_every, self.rounds))
+    }
 }
 
 /// Which rates are offered.

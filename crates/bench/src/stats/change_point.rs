@@ -55,6 +55,9 @@ const MIN_SEGMENT: usize = 3;
 /// How much weaker a change may be to be considered before the weakest are merged away again, as in Hunter.
 const WEAK_P_FACTOR: f64 = 10.0;
 
+/// How much stronger a change must be that is held against a part of what follows: there is a choice of parts.
+const UNDONE_P_FACTOR: f64 = 0.01;
+
 /// The changes of level in a series, oldest first. A series with a value that is not finite, or too short to divide, has none.
 pub fn change_points(series: &[f64], settings: &ChangeSettings) -> Vec<ChangePoint> {
     if series.iter().any(|value| !value.is_finite()) {
@@ -78,11 +81,14 @@ pub fn change_points(series: &[f64], settings: &ChangeSettings) -> Vec<ChangePoi
 
 /// Divides a segment where it divides best, and its parts again, while the t-test agrees.
 fn divide(series: &[f64], start: usize, end: usize, max_p: f64, found: &mut Vec<usize>) {
-    let Some(place) = best_division(&series[start..end]) else {
+    let Some((place, until)) = best_division(&series[start..end]) else {
         return;
     };
-    let middle = start + place;
-    if t_test_p(&series[start..middle], &series[middle..end]) <= max_p {
+    let (middle, until) = (start + place, start + until);
+    // Also against what comes next alone: where a change is undone, the rest of the segment would hide it.
+    if t_test_p(&series[start..middle], &series[middle..end]) <= max_p
+        || t_test_p(&series[start..middle], &series[middle..until]) <= max_p * UNDONE_P_FACTOR
+    {
         found.push(middle);
         divide(series, start, middle, max_p, found);
         divide(series, middle, end, max_p, found);
@@ -114,20 +120,20 @@ fn change_at(series: &[f64], places: &[usize], i: usize) -> ChangePoint {
 }
 
 /// The place τ that maximises the energy statistic between what is before τ and what is from τ to some κ (Matteson and James, §3.1: κ
-/// lets a change be found that is undone later). `None` if the segment is too short.
-fn best_division(segment: &[f64]) -> Option<usize> {
+/// lets a change be found that is undone later); both of them. `None` if the segment is too short.
+fn best_division(segment: &[f64]) -> Option<(usize, usize)> {
     let n = segment.len();
     let distances = Distances::new(segment);
-    let mut best: Option<(f64, usize)> = None;
+    let mut best: Option<(f64, (usize, usize))> = None;
     for place in MIN_SEGMENT..=n.saturating_sub(MIN_SEGMENT) {
         for end in place + MIN_SEGMENT..=n {
             let energy = distances.energy(place, end);
             if best.is_none_or(|(highest, _)| energy > highest) {
-                best = Some((energy, place));
+                best = Some((energy, (place, end)));
             }
         }
     }
-    best.map(|(_, place)| place)
+    best.map(|(_, division)| division)
 }
 
 /// Sums of |x − y| over rectangles of pairs, by inclusion and exclusion.
@@ -201,6 +207,10 @@ mod tests {
         assert_eq!(indices(&steps(&[(30, 100.0), (12, 104.0), (30, 100.0)]), &settings), [30, 42]);
         assert_eq!(indices(&steps(&[(200, 100.0), (6, 90.0)]), &settings), [200]);
         assert_eq!(indices(&steps(&[(60, 100.0)]), &settings), NONE);
+        // Up and down again, in equal parts.
+        for part in [5, 6, 8, 15, 24] {
+            assert_eq!(indices(&steps(&[(part, 100.0), (part, 103.0), (part, 100.0)]), &settings), [part, 2 * part]);
+        }
     }
 
     #[test]

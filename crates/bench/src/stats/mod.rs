@@ -35,7 +35,7 @@ pub use quantile::{
     MIN_TAIL_SAMPLES, histogram_percentile_interval, median, median_interval, min_max_coverage, percentile_interval,
     percentile_ranks, quantile,
 };
-pub use sequential::{Decision, Looks};
+pub use sequential::Looks;
 pub use unpaired::compare_unpaired;
 pub use verdict::{Better, Comparison, Policy, Verdict, compare, detectable_change, tost_p};
 

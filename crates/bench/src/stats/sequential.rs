@@ -13,18 +13,6 @@ pub struct Looks {
     blocks: Vec<u32>,
 }
 
-/// What to do after a block.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Decision {
-    /// Measure on; the next look is at this many blocks.
-    Continue {
-        /// Total number of blocks.
-        until_blocks: u32,
-    },
-    /// The verdict stands.
-    Stop(Comparison),
-}
-
 impl Looks {
     /// Looks at `first` blocks, then every `every`, and at the cap. At least one look, at one block or more; a first look below eight
     /// blocks has too small a share of 5 % to show anything.
@@ -45,27 +33,28 @@ impl Looks {
         self.blocks.last().copied().unwrap_or(1)
     }
 
-    /// The share of `alpha` that a look at this many blocks may spend; `None` if there is no look there.
-    pub fn alpha_at(&self, blocks: u32, alpha: f64) -> Option<f64> {
-        let look = self.blocks.binary_search(&blocks).ok()?;
-        let before = look.checked_sub(1).map_or(0, |before| self.blocks[before]);
-        Some(alpha * f64::from(blocks - before) / f64::from(self.cap()))
+    /// Whether there is a look at this many blocks.
+    pub fn is_look(&self, blocks: u32) -> bool {
+        self.blocks.binary_search(&blocks).is_ok()
     }
 
-    /// Judges the blocks so far, if it is time: stops at any verdict but inconclusive, and at the cap with whatever there is. The
-    /// intervals in a [`Comparison`] have the confidence of their look. `None` if a log-ratio is not finite.
-    pub fn decide(&self, log_ratios: &[f64], policy: &Policy) -> Option<Decision> {
-        let seen = log_ratios.len() as u32;
-        let next = self.blocks.iter().copied().find(|&blocks| blocks > seen);
-        let alpha =
-            if seen > self.cap() { self.alpha_at(self.cap(), policy.alpha) } else { self.alpha_at(seen, policy.alpha) };
-        if let Some(alpha) = alpha {
-            let comparison = compare(log_ratios, &Policy { alpha, ..*policy })?;
-            if next.is_none() || !matches!(comparison.verdict, Verdict::Inconclusive { .. }) {
-                return Some(Decision::Stop(comparison));
-            }
-        }
-        Some(Decision::Continue { until_blocks: next.unwrap_or_else(|| self.cap()) })
+    /// The share of `alpha` that a look at this many blocks may spend. Also at a number that was not planned, for a series that ends there
+    /// for a reason that has nothing to do with its figures: what the planned looks before it have left.
+    pub fn alpha_at(&self, blocks: u32, alpha: f64) -> f64 {
+        let blocks = blocks.min(self.cap());
+        let before = self.blocks.iter().copied().take_while(|&look| look < blocks).last().unwrap_or(0);
+        alpha * f64::from(blocks - before) / f64::from(self.cap())
+    }
+
+    /// Judges at a look, after so many blocks, of which some may lack a figure. The intervals in a [`Comparison`] have the confidence of
+    /// their look. `None` without log-ratios, or if one is not finite.
+    pub fn judge(&self, blocks: u32, log_ratios: &[f64], policy: &Policy) -> Option<Comparison> {
+        compare(log_ratios, &Policy { alpha: self.alpha_at(blocks, policy.alpha), ..*policy })
+    }
+
+    /// Whether a comparison is over after so many blocks: at any verdict but inconclusive, and at the cap.
+    pub fn is_over(&self, blocks: u32, comparison: &Comparison) -> bool {
+        blocks >= self.cap() || !matches!(comparison.verdict, Verdict::Inconclusive { .. })
     }
 }
 
@@ -79,35 +68,30 @@ mod tests {
     #[test]
     fn the_shares_of_all_looks_add_up_to_alpha() {
         for looks in [Looks::new(8, 4, 24), Looks::new(8, 5, 24), Looks::new(1, 1, 7), Looks::new(9, 1, 3)] {
-            let spent: f64 = looks.blocks().iter().filter_map(|&blocks| looks.alpha_at(blocks, 0.05)).sum();
+            let spent: f64 = looks.blocks().iter().map(|&blocks| looks.alpha_at(blocks, 0.05)).sum();
             assert!((spent - 0.05).abs() < 1e-12, "{looks:?}");
         }
-        assert_eq!(Looks::new(8, 4, 24).blocks(), [8, 12, 16, 20, 24]);
-        assert_eq!(Looks::new(8, 4, 24).alpha_at(9, 0.05), None);
+        let looks = Looks::new(8, 4, 24);
+        assert_eq!(looks.blocks(), [8, 12, 16, 20, 24]);
+        assert!(looks.is_look(12) && !looks.is_look(13));
+        // A series that is cut short spends no more than its part.
+        let spent = looks.alpha_at(8, 0.05) + looks.alpha_at(11, 0.05);
+        assert!((spent - 0.05 * 11.0 / 24.0).abs() < 1e-12);
     }
 
     #[test]
-    fn a_clear_difference_stops_at_the_first_look_that_can_show_it() {
+    fn a_clear_difference_is_over_at_the_first_look_that_can_show_it_and_noise_at_the_cap() {
         let looks = Looks::new(8, 4, 24);
-        let worse: Vec<f64> = (0..24).map(|i| 0.2 + 0.001 * f64::from(i)).collect();
-        assert_eq!(looks.decide(&worse[..5], &POLICY), Some(Decision::Continue { until_blocks: 8 }));
-        let decision = looks.decide(&worse[..8], &POLICY);
-        let Some(Decision::Stop(comparison)) = decision else { panic!("{decision:?}") };
+        let worse: Vec<f64> = (0..8).map(|i| 0.2 + 0.001 * f64::from(i)).collect();
+        let comparison = looks.judge(8, &worse, &POLICY).unwrap();
         assert_eq!((comparison.verdict, comparison.blocks), (Verdict::Worse { beyond_margin: true }, 8));
-    }
-
-    #[test]
-    fn noise_goes_on_to_the_cap_and_ends_there() {
-        let looks = Looks::new(8, 4, 24);
-        let noise: Vec<f64> = (0..30).map(|i| 0.3 * f64::from(i % 7 - 3)).collect();
-        for seen in 0..24 {
-            let decision = looks.decide(&noise[..seen], &POLICY);
-            assert!(matches!(decision, Some(Decision::Continue { .. })), "{seen}: {decision:?}");
-        }
-        for seen in [24, 30] {
-            let decision = looks.decide(&noise[..seen], &POLICY);
-            let Some(Decision::Stop(comparison)) = decision else { panic!("{decision:?}") };
+        assert!(looks.is_over(8, &comparison));
+        let noise: Vec<f64> = (0..24).map(|i| 0.3 * f64::from(i % 7 - 3)).collect();
+        for look in [8, 12, 16, 20, 24] {
+            let comparison = looks.judge(look, &noise[..look as usize], &POLICY).unwrap();
             assert!(matches!(comparison.verdict, Verdict::Inconclusive { detectable: Some(_) }));
+            assert_eq!(looks.is_over(look, &comparison), look == 24);
         }
+        assert_eq!(looks.judge(8, &[], &POLICY), None);
     }
 }

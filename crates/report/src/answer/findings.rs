@@ -1,6 +1,6 @@
 //! What the figures say.
 
-use natrig_bench::result::{EngineComparison, Interval, RunResult};
+use natrig_bench::result::{AaResult, EngineComparison, Interval, RunResult};
 use natrig_bench::scenario::Design;
 
 use super::capitalised;
@@ -15,6 +15,10 @@ pub(super) fn of(result: &RunResult) -> Vec<String> {
     let measured: Vec<&Cell<'_>> = cells.iter().filter(|cell| cell.is_measured()).collect();
     let costs = costs(result);
     let mut findings: Vec<String> = wrong(result).into_iter().collect();
+    if let Some(aa) = &result.aa {
+        findings.extend(against_itself(aa));
+        return findings;
+    }
     if measured.is_empty() {
         findings.push(nothing(result));
     } else if costs.is_empty() {
@@ -305,12 +309,36 @@ fn nothing(result: &RunResult) -> String {
     format!("There is no figure: of {all}, {} {are} valid, and none gave a rate.", count(valid))
 }
 
+/// How an A/A run went.
+fn against_itself(aa: &AaResult) -> Vec<String> {
+    let share = |share: f64| percent((share * 1e3).round() / 1e3);
+    let (alarms, all) =
+        aa.figures.iter().fold((0, 0), |(alarms, all), of| (alarms + of.false_alarms, all + of.comparisons));
+    let verdict = if aa.exceeds() {
+        "some figure has more than promised: trust no verdict on this machine"
+    } else if aa.rate <= aa.nominal {
+        "no more than promised"
+    } else {
+        "within what chance explains of the promise"
+    };
+    vec![format!(
+        "In {} of a design with itself, {} of {} verdicts were false alarms: {} ({} to {}, 95 % interval), where at most {} are promised; {verdict}.",
+        counted(aa.comparisons, "comparison"),
+        count(alarms),
+        count(all),
+        share(aa.rate),
+        share(aa.interval.low),
+        share(aa.interval.high),
+        share(aa.nominal)
+    )]
+}
+
 fn percentile(metric: Metric) -> &'static str {
     match metric {
         Metric::P50 => "p50",
         Metric::P99 => "p99",
         Metric::P999 => "p99.9",
-        Metric::TimePerPacket | Metric::Rate => "the median",
+        Metric::TimePerPacket | Metric::Rate | Metric::Connections | Metric::Ports => "the median",
     }
 }
 

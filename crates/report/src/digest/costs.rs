@@ -1,5 +1,6 @@
 //! What to make of the 2×2: which differences a run can tell from nothing.
 
+use natrig_bench::CONNECTIONS_PRECISION;
 use natrig_bench::result::{CostSummary, Effects, Interval, RunResult};
 use natrig_bench::scenario::{Design, FrameSize, Lineup, Rate};
 
@@ -14,6 +15,8 @@ pub(crate) enum Metric {
     P50,
     P99,
     P999,
+    Connections,
+    Ports,
 }
 
 /// One of the four comparisons.
@@ -72,7 +75,14 @@ fn of<'a>(result: &'a RunResult, summary: &'a CostSummary, precision: f64) -> Co
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 5] = [Self::TimePerPacket, Self::Rate, Self::P50, Self::P99, Self::P999];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::TimePerPacket, Self::Rate, Self::P50, Self::P99, Self::P999, Self::Connections, Self::Ports];
+
+    /// True if a run may well do without.
+    pub(crate) fn is_optional(self) -> bool {
+        matches!(self, Self::Connections | Self::Ports)
+    }
+
     pub(crate) const LATENCIES: [Self; 3] = [Self::P50, Self::P99, Self::P999];
 }
 
@@ -115,6 +125,8 @@ impl<'a> Costs<'a> {
             Metric::P50 => self.summary.latency_ns_p50.as_ref(),
             Metric::P99 => self.summary.latency_ns_p99.as_ref(),
             Metric::P999 => self.summary.latency_ns_p999.as_ref(),
+            Metric::Connections => self.summary.connections_per_s.as_ref(),
+            Metric::Ports => self.summary.usable_ports.as_ref(),
         }
     }
 
@@ -129,20 +141,33 @@ impl<'a> Costs<'a> {
 
     /// All intervals there are.
     pub(crate) fn intervals(&self) -> impl Iterator<Item = &'a Interval> + '_ {
+        // Ports are counted, once: that says nothing of the others.
         Metric::ALL
             .into_iter()
+            .filter(|metric| *metric != Metric::Ports)
             .filter_map(|metric| self.effects(metric))
             .flat_map(|effects| Effect::ALL.into_iter().map(move |effect| effect.of(effects)))
     }
 
     pub(crate) fn verdict(&self, metric: Metric, effect: Effect) -> Option<Verdict> {
         let interval = self.effect(metric, effect)?;
-        let quantity = if metric == Metric::Rate { Quantity::Rate } else { Quantity::Time };
-        Some(if metric == Metric::Rate && !self.generator_bound(effect).is_empty() {
+        let quantity = match metric {
+            Metric::Rate | Metric::Connections => Quantity::Rate,
+            Metric::Ports => return Some(if interval.median == 0.0 { Verdict::NotTold } else { Verdict::Told }),
+            Metric::TimePerPacket | Metric::P50 | Metric::P99 | Metric::P999 => Quantity::Time,
+        };
+        let bound = match metric {
+            Metric::Rate => !self.generator_bound(effect).is_empty(),
+            Metric::Connections => self.connections_bound(effect),
+            Metric::TimePerPacket | Metric::P50 | Metric::P99 | Metric::P999 | Metric::Ports => false,
+        };
+        Some(if bound {
             Verdict::GeneratorBound
         } else if touches_zero(quantity, interval) || (effect == Effect::Interaction && interval.rounds < 2) {
             Verdict::NotTold
-        } else if metric == Metric::Rate && interval.median.abs() <= self.resolution_pps(effect) {
+        } else if (metric == Metric::Rate && interval.median.abs() <= self.resolution_pps(effect))
+            || (metric == Metric::Connections && interval.median.abs() <= self.resolution_connections(effect))
+        {
             Verdict::BelowPrecision
         } else if interval.confidence < CONFIDENCE_MIN {
             Verdict::Hinted
@@ -174,6 +199,22 @@ impl<'a> Costs<'a> {
     fn resolution_pps(&self, effect: Effect) -> f64 {
         let largest = effect.designs().iter().filter_map(|design| Some(self.cell(*design)?.summary.rate_pps?.median));
         self.precision * largest.fold(0.0, f64::max) * effect.designs().len() as f64 / 2.0
+    }
+
+    /// The same of the connection rate.
+    fn resolution_connections(&self, effect: Effect) -> f64 {
+        let rates =
+            effect.designs().iter().filter_map(|design| Some(self.cell(*design)?.summary.connections_per_s?.median));
+        CONNECTIONS_PRECISION * rates.fold(0.0, f64::max) * effect.designs().len() as f64 / 2.0
+    }
+
+    /// Whether the generator limited the connection rate of a design in this comparison, in half of the rounds or more.
+    fn connections_bound(&self, effect: Effect) -> bool {
+        effect.designs().iter().filter_map(|design| self.cell(*design)).any(|cell| {
+            let rounds = &cell.summary.rounds;
+            let bound = rounds.iter().filter(|round| round.connections_generator_bound).count();
+            2 * bound >= rounds.len().max(1)
+        })
     }
 
     fn cell(&self, design: Design) -> Option<&Cell<'a>> {

@@ -89,7 +89,11 @@ impl CostTable {
                 Some(kind) => format!("within rounds, {kind}"),
                 None => "within one round, so no intervals".to_owned(),
             },
-            rows: Metric::ALL.into_iter().map(|metric| row(result, &costs, metric)).collect(),
+            rows: Metric::ALL
+                .into_iter()
+                .filter(|metric| !metric.is_optional() || costs.effects(*metric).is_some())
+                .map(|metric| row(result, &costs, metric))
+                .collect(),
         };
         costs(result).into_iter().map(of).collect()
     }
@@ -121,6 +125,8 @@ fn row(result: &RunResult, costs: &Costs<'_>, metric: Metric) -> CostRow {
         Metric::TimePerPacket => Unit::NANOSECOND,
         Metric::Rate => Quantity::Rate.unit(reach(costs, metric)),
         Metric::P50 | Metric::P99 | Metric::P999 => Quantity::Time.unit(reach(costs, metric)),
+        Metric::Connections => Unit::THOUSAND_PER_SECOND,
+        Metric::Ports => Unit::PORT,
     };
     CostRow {
         what: match metric {
@@ -131,6 +137,8 @@ fn row(result: &RunResult, costs: &Costs<'_>, metric: Metric) -> CostRow {
             Metric::P50 => "latency p50",
             Metric::P99 => "latency p99",
             Metric::P999 => "latency p99.9",
+            Metric::Connections => "new connections",
+            Metric::Ports => "usable ports",
         },
         unit: costs.effects(metric).map(|_| unit.name),
         cells: Effect::ALL.map(|effect| cell(unit, costs.effect(metric, effect), costs.verdict(metric, effect))),

@@ -21,6 +21,7 @@ pub(crate) fn document(result: &RunResult) -> Document {
         document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
     }
     document.blocks.extend(compare::engines(result).blocks);
+    document.blocks.extend(compare::sequential(result).blocks);
     document.blocks.extend(compare::aa(result).blocks);
     document.blocks.extend(result.stamp_costs.iter().map(|cost| Block::Text(stamps(cost))));
     let together: Vec<(String, &Independent)> = result
