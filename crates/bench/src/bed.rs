@@ -14,7 +14,7 @@ use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
 use crate::result::{Dropped, Environment, KernelActivity, Noise, Place, Role};
 use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
-use crate::scenario::{Design, Engine, KernelWork, Lineup, Placement, Scenario};
+use crate::scenario::{Design, Engine, Lineup, Placement, Scenario};
 use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
 
 /// The worlds of a scenario and what all experiments in them use.
@@ -117,10 +117,6 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// What a veth's receive ring holds (`VETH_RING_SIZE` in `drivers/net/veth.c`): of a longer burst at once some is lost there, however
-/// fast the thread is that drains it.
-const VETH_RING_FRAMES: usize = 256;
-
 /// A design in a world, with its tables.
 pub struct Subject {
     world: usize,
@@ -194,11 +190,7 @@ impl Subject {
 
     /// Frames that should be handed to a link at once, at most.
     pub fn burst(&self, bench: &Bench<'_>) -> usize {
-        let world = &bench.worlds[self.world];
-        let first = if world.lineup.node == Engine::Absent { world.lineup.gateway } else { world.lineup.node };
-        let drained_elsewhere = first == Engine::Nftables && bench.scenario.link.kernel == KernelWork::Threads;
-        let most = if drained_elsewhere { VETH_RING_FRAMES / 2 } else { usize::MAX };
-        world.links.generator_burst().min(most)
+        bench.worlds[self.world].links.generator_burst()
     }
 
     /// What becomes of generated frames that the link does not take.

@@ -22,7 +22,7 @@ use crate::result::{
     TableCount, Trial, WrongFrame, to_hex,
 };
 use crate::rig::{self, PhaseEnd, Placed, TesterTimes, Traffic};
-use crate::scenario::{Design, FrameMix, FrameSize, Lineup, TrafficDirection};
+use crate::scenario::{Design, Engine, FrameMix, FrameSize, Lineup, TrafficDirection};
 
 /// Why an experiment cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +240,8 @@ impl Experiment {
             self.subject.session(bench, &mut self.traffic, give_up_after_ns)?;
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
-        rig::add_drop(&mut drops, Place::Node, "receive_ring_full", self.traffic.generator.counts().refused);
+        let first = if self.subject.lineup(bench).node == Engine::Absent { Place::Gateway } else { Place::Node };
+        rig::add_drop(&mut drops, first, "receive_ring_full", self.traffic.generator.counts().refused);
         Ok(Phase {
             sent: self.traffic.generator.counts().sent,
             there: self.traffic.reflector.receiver().counts(),

@@ -121,7 +121,7 @@ impl Worlds {
             .iter()
             .map(|lineup| Ok(Plan::measurement(&scenario.topology, boxes(scenario, *lineup))?.build()?))
             .collect::<Result<Vec<Lease>, WorldError>>()?;
-        let (links, refusals) = open_links(&leases, &lineups, kinds, slots, frame_len_max)?;
+        let (links, refusals) = open_links(&leases, &lineups, scenario.link.kernel, kinds, slots, frame_len_max)?;
         let (mut worlds, mut warnings) = (Vec::new(), Vec::new());
         for ((lineup, lease), links) in lineups.into_iter().zip(leases).zip(links) {
             let kernel = Kernel::new(&lease, lineup.boxes(), scenario.connections_max())?;
@@ -162,13 +162,14 @@ fn pin_napi(threads: &KernelThreads, cpu: usize) -> Option<String> {
 fn open_links(
     leases: &[Lease],
     lineups: &[Lineup],
+    kernel: KernelWork,
     kinds: &[OpenLink],
     slots: Option<u32>,
     frame_len_max: usize,
 ) -> Result<(Vec<Links>, Vec<LinkError>), WorldError> {
     let mut refusals = Vec::new();
     for how in kinds {
-        let open = |(lease, lineup): (&Lease, &Lineup)| Links::open(lease, *lineup, *how, slots, frame_len_max);
+        let open = |(lease, lineup): (&Lease, &Lineup)| Links::open(lease, *lineup, kernel, *how, slots, frame_len_max);
         match leases.iter().zip(lineups).map(open).collect::<Result<Vec<Links>, LinkError>>() {
             Ok(links) => return Ok((links, refusals)),
             Err(error) => refusals.push(error),

@@ -16,8 +16,8 @@ pub(crate) const FLOWS_MAX: u32 = 200_000;
 const SMALL: u16 = 110;
 /// The longest of a standard Ethernet.
 const LARGE: u16 = 1518;
-/// Three quarters of a millisecond at three million frames a second.
-const LARGE_SLOTS: u32 = 2048;
+/// A third of a millisecond at three million frames a second.
+const LARGE_SLOTS: u32 = 1024;
 const FCS_BYTES: u16 = 4;
 
 /// What tells worlds apart.

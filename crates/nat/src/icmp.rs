@@ -121,7 +121,7 @@ impl Nat {
             None => match self.outbound_error_mapping(flow) {
                 Some(rewrite) => rewrite,
                 None if matches!(self.decide(packet.src, packet.dst), crate::Decision::Pass(_)) => {
-                    return Ok(self.pass(frame));
+                    return self.pass_out(frame, packet);
                 }
                 None => return Err(DropReason::IcmpNoMapping),
             },

@@ -81,7 +81,7 @@ impl Nat {
             return self.outbound_whole(frame, packet);
         }
         match self.decide(packet.src, packet.dst) {
-            Decision::Pass(_) => Ok(self.pass(frame)),
+            Decision::Pass(_) => self.pass_out(frame, packet),
             Decision::Drop(rule) => Err(forbidden_by(rule)),
             Decision::Translate(_) | Decision::TranslateTo(..) => self.fragment(Direction::Outbound, frame, packet),
         }
@@ -112,7 +112,7 @@ impl Nat {
         let translated = rules.icmp.translate && rules.icmp_rules.queries.contains(&kind);
         if !translated {
             return match self.decide(packet.src, packet.dst) {
-                Decision::Pass(_) => Ok(self.pass(frame)),
+                Decision::Pass(_) => self.pass_out(frame, packet),
                 Decision::Drop(rule) => Err(forbidden_by(rule)),
                 Decision::Translate(_) | Decision::TranslateTo(..) => Err(DropReason::IcmpType),
             };
@@ -123,10 +123,18 @@ impl Nat {
 
     fn outbound_untranslatable(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
         match self.decide(packet.src, packet.dst) {
-            Decision::Pass(_) => Ok(self.pass(frame)),
+            Decision::Pass(_) => self.pass_out(frame, packet),
             Decision::Drop(rule) => Err(forbidden_by(rule)),
             Decision::Translate(_) | Decision::TranslateTo(..) => Err(DropReason::Protocol),
         }
+    }
+
+    /// Routes a packet from inside as it is. To one of the box's own addresses the way out does not lead.
+    pub(crate) fn pass_out(&mut self, frame: &mut Frame<'_>, packet: &Packet) -> Result<Verdict, DropReason> {
+        if self.address_number(packet.dst).is_some() {
+            return Err(DropReason::ForHost);
+        }
+        Ok(self.pass(frame))
     }
 
     /// Asks policy about a flow from inside.
@@ -160,7 +168,7 @@ impl Nat {
         hash: u64,
     ) -> Result<Verdict, DropReason> {
         let own_address = match self.decide(packet.src, packet.dst) {
-            Decision::Pass(_) => return Ok(self.pass(frame)),
+            Decision::Pass(_) => return self.pass_out(frame, packet),
             Decision::Drop(rule) => return Err(forbidden_by(rule)),
             Decision::Translate(_) => None,
             Decision::TranslateTo(addr, _) => Some(addr),
@@ -172,9 +180,7 @@ impl Nat {
             // bpf/lib/nat.h, snat_v4_nat_can_skip: below the range the host's ports are its own.
             let own_port = flow.protocol != ICMP && !self.ports.in_ranges(slot_of(flow.protocol), flow.source().1);
             if self.config.behaviour.policy.host_ports && own_port {
-                // What the host sends to itself goes nowhere.
-                let to_itself = self.address_number(packet.dst).is_some();
-                return if to_itself { Err(DropReason::ForHost) } else { Ok(self.pass(frame)) };
+                return self.pass_out(frame, packet);
             }
         }
         if self.address_number(packet.dst).is_some() && self.config.behaviour.hairpin == Hairpin::Drop {

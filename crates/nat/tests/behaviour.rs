@@ -374,7 +374,8 @@ fn full_tables_evict_as_their_profile_does() {
 #[test]
 fn policy_decides_once_per_flow_and_replies_are_never_translated() {
     let mut rig = Rig::new("cilium-bpf", |config| {
-        config.policy.native_routing = vec!["10.0.0.0/16".parse::<Cidr>().unwrap()];
+        config.policy.native_routing =
+            ["10.0.0.0/16", "198.51.100.0/24"].map(|net| net.parse::<Cidr>().unwrap()).into();
         config.policy.egress_gateway = vec![EgressRule {
             sources: vec!["10.0.7.0/24".parse().unwrap()],
             destinations: vec![Cidr::ANY],
@@ -387,6 +388,8 @@ fn policy_decides_once_per_flow_and_replies_are_never_translated() {
     rig.in_ok(&udp(at("10.0.9.9:53"), at(POD), b"x"));
     assert_eq!((rig.nat.counters().passed, rig.nat.counters().live), (2, 0));
     rig.out_drop(&udp(at("10.0.7.1:1"), at(SERVER), b""), DropReason::Policy);
+    // What passes untranslated to the node's own address is for the node, and does not leave it.
+    rig.out_drop(&udp(at(POD), at("198.51.100.1:4240"), b""), DropReason::ForHost);
     // A flow that begins outside and reaches the pod directly: its replies leave as they are.
     rig.in_ok(&tcp(at(SERVER), at(POD), SYN));
     assert_eq!(ends(&rig.out_ok(&tcp(at(POD), at(SERVER), SYN | ACK))), (at(POD), at(SERVER)));

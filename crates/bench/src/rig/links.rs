@@ -5,7 +5,7 @@ use natrig_lab::topology::Port;
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::pnet::PnetLink;
 use natrig_link::redirect::Redirect;
-use natrig_link::ring::{self, RingOptions};
+use natrig_link::ring::{self, LIVE_FRAMES_MIN, RingOptions};
 use natrig_link::xdp::{self, XdpOptions};
 use natrig_link::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, memory};
 
@@ -13,7 +13,7 @@ use natrig_traffic::Refused;
 
 use super::{BoxLinks, Ends, LayerLinks};
 use crate::result::{Dropped, Place};
-use crate::scenario::{Engine, Lineup};
+use crate::scenario::{Engine, KernelWork, Lineup};
 
 /// How to open a link to an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +59,21 @@ pub(crate) struct Links {
     pub(crate) layers: LayerLinks,
     /// Boxes that nobody forwards at.
     _redirects: Vec<Redirect>,
+    /// Whether threads of the kernel's take in what the generator sends.
+    into_threads: bool,
     /// Longest frame that all of them carry, in bytes.
     frame_len_max: usize,
 }
 
 /// What links carry at least, in bytes: ICMP errors about the smallest frames, and TCP in small segments. Still a small slot.
 const FRAME_LEN_LEAST: usize = 174;
+
+/// What is a small frame to links that have slots for these, in bytes.
+const FRAME_LEN_SMALL: usize = 240;
+
+/// What a veth's receive ring holds (`VETH_RING_SIZE` in `drivers/net/veth.c`): of a longer burst at once some is lost there, however
+/// fast the thread is that drains it.
+const VETH_RING_FRAMES: usize = 256;
 
 /// Slots of a ring in memory: a millisecond and a half at ten million frames a second, longer than most stalls.
 const MEMORY_SLOTS: u32 = 16_384;
@@ -90,6 +99,7 @@ impl Links {
             tester: Ends { pods, internet },
             layers: LayerLinks { node, gateway },
             _redirects: Vec::new(),
+            into_threads: false,
             frame_len_max,
         }
     }
@@ -102,18 +112,26 @@ impl Links {
     pub(crate) fn open(
         lease: &Lease,
         lineup: Lineup,
+        kernel: KernelWork,
         how: OpenLink,
         slots: Option<u32>,
         frame_len_max: usize,
     ) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
+        let into_threads = lineup.first() == Engine::Nftables && kernel == KernelWork::Threads;
         let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
-            within(lease, namespace, interfaces, || open_links(how, interfaces, slots, frame_len_max))
+            within(lease, namespace, interfaces, || open_links(how, interfaces, slots, frame_len_max, LIVE_FRAMES_MIN))
         };
-        let single = |port: Port| -> Result<Box<dyn Link>, LinkError> {
-            let [link] = exactly(open(port.namespace(), &[port.interface()])?);
+        let single = |port: Port, live_frames_min| -> Result<Box<dyn Link>, LinkError> {
+            let (namespace, interfaces) = (port.namespace(), [port.interface()]);
+            let open = || open_links(how, &interfaces, slots, frame_len_max, live_frames_min);
+            let [link] = exactly(within(lease, namespace, &interfaces, open)?);
             Ok(link)
         };
+        // A call that ends before the last of its live frames is consumed leaves its pool of pages to be looked for, a second later,
+        // among all those left (kernel: `page_pool_release_retry`, `mem_allocator_disconnect`): some thousand calls on, the generator's
+        // processor does nothing else. A thread of the kernel's consumes when it likes.
+        let start_live_min = if into_threads { usize::MAX } else { LIVE_FRAMES_MIN };
         let mut redirects = Vec::new();
         let mut double = |engine: Engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
             let (namespace, interfaces) = (inside.namespace(), [inside.interface(), outside.interface()]);
@@ -134,9 +152,13 @@ impl Links {
         let node = double(lineup.node, Port::NodeInside, Port::NodeOutside)?;
         let gateway = double(lineup.gateway, Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
-            tester: Ends { pods: single(lineup.start())?, internet: single(Port::Internet)? },
+            tester: Ends {
+                pods: single(lineup.start(), start_live_min)?,
+                internet: single(Port::Internet, LIVE_FRAMES_MIN)?,
+            },
             layers: LayerLinks { node, gateway },
             _redirects: redirects,
+            into_threads,
             frame_len_max,
         })
     }
@@ -154,18 +176,23 @@ impl Links {
     /// Frames that the generator should hand over at once, at most: enough to spread what a call costs, few enough to keep latency
     /// honest.
     pub(crate) fn generator_burst(&self) -> usize {
-        match self.describe().kind {
+        let burst = match self.describe().kind {
+            // Large frames want a burst of them to stay in the cache between writing and sending.
+            LinkKind::Ring if self.frame_len_max > FRAME_LEN_SMALL => 512,
             LinkKind::Ring => 1024,
             LinkKind::Memory | LinkKind::Xdp => 256,
             LinkKind::Packet => 64,
             LinkKind::Pnet => 1,
-        }
+        };
+        if self.into_threads { burst.min(VETH_RING_FRAMES / 4) } else { burst }
     }
 
-    /// What becomes of generated frames that the link does not take: in memory its ring is the node's receive ring.
+    /// What becomes of generated frames that the link does not take: in memory, and before a thread of the kernel's, the ring that has no
+    /// room for them is the next box's receive ring.
     pub(crate) fn refused(&self) -> Refused {
         match self.describe().kind {
             LinkKind::Memory => Refused::Lose,
+            LinkKind::Ring | LinkKind::Xdp | LinkKind::Packet | LinkKind::Pnet if self.into_threads => Refused::Lose,
             LinkKind::Ring | LinkKind::Xdp | LinkKind::Packet | LinkKind::Pnet => Refused::Wait,
         }
     }
@@ -252,12 +279,13 @@ fn open_links(
     interfaces: &[&str],
     slots: Option<u32>,
     frame_len_max: usize,
+    live_frames_min: usize,
 ) -> Result<Vec<Box<dyn Link>>, OpenError> {
     let slots = slots.map(|slots| slots as usize);
     match how {
         OpenLink::Ring => {
             let rx_slots = slots.unwrap_or_else(|| RingOptions::small_frames().rx_slots);
-            let options = RingOptions { frame_len_max, rx_slots, ..RingOptions::default() };
+            let options = RingOptions { frame_len_max, rx_slots, live_frames_min, ..RingOptions::default() };
             Ok(ring::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Xdp => {

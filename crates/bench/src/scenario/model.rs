@@ -107,6 +107,12 @@ impl Lineup {
         Self { node: engine, gateway: engine }
     }
 
+    /// What stands first on the way out.
+    #[must_use]
+    pub fn first(self) -> Engine {
+        if self.node == Engine::Absent { self.gateway } else { self.node }
+    }
+
     /// Whether `engine` stands at a layer.
     #[must_use]
     pub fn has(self, engine: Engine) -> bool {

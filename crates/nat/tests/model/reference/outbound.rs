@@ -70,8 +70,7 @@ impl Reference {
             // bpf/lib/nat.h, snat_v4_nat_can_skip: below the range the host's ports are its own.
             let own_port = flow.protocol != ICMP && !self.in_ranges(flow.protocol, flow.from.port());
             if self.behaviour().policy.host_ports && own_port {
-                let to_itself = self.is_outside(dst);
-                return if to_itself { must_drop(event, &[DropReason::ForHost]) } else { self.must_pass(event) };
+                return self.must_pass(event);
             }
         }
         if self.is_outside(dst) && self.behaviour().hairpin == Hairpin::Drop {
@@ -178,8 +177,11 @@ impl Reference {
         }
     }
 
-    /// Routed as it is.
+    /// Routed as it is; what inside sends to one of the box's own addresses is the host's.
     pub(super) fn must_pass(&self, event: &Event<'_>) -> Judgement {
+        if event.dir == Direction::Outbound && self.is_outside(event.seen.dst) {
+            return must_drop(event, &[DropReason::ForHost]);
+        }
         must_send(event, Verdict::Forward, event.seen)
     }
 

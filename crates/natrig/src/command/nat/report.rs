@@ -173,6 +173,8 @@ fn mappings(counters: &Counters) -> BTreeMap<String, u64> {
         ("created", counters.created),
         ("expired", counters.expired),
         ("evicted", counters.evicted),
+        ("entries_evicted", counters.entries_evicted),
+        ("entries_restored", counters.entries_restored),
         ("revoked", counters.revoked),
         ("allocation_failures", counters.allocation_failures),
     ])
