@@ -36,15 +36,15 @@ struct Bench {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "hit_udp_outbound", prepare: || hit(Direction::Outbound, 17), operations: BURST as u64, limit: 218 },
-    Case { name: "hit_udp_inbound", prepare: || hit(Direction::Inbound, 17), operations: BURST as u64, limit: 214 },
-    Case { name: "hit_tcp_outbound", prepare: || hit(Direction::Outbound, 6), operations: BURST as u64, limit: 223 },
-    Case { name: "miss_at_50_percent", prepare: || miss(0.5), operations: 64, limit: 2030 },
-    Case { name: "miss_at_99_percent", prepare: || miss(0.99), operations: 64, limit: 2140 },
-    Case { name: "miss_at_99.9_percent", prepare: || miss(0.999), operations: 32, limit: 2320 },
-    Case { name: "icmp_error_inbound", prepare: icmp_error, operations: BURST as u64, limit: 1290 },
-    Case { name: "fragment_outbound", prepare: fragment, operations: BURST as u64, limit: 720 },
-    Case { name: "expire", prepare: expire, operations: FLOWS as u64, limit: 1030 },
+    Case { name: "hit_udp_outbound", prepare: || hit(Direction::Outbound, 17), operations: BURST as u64, limit: 187 },
+    Case { name: "hit_udp_inbound", prepare: || hit(Direction::Inbound, 17), operations: BURST as u64, limit: 176 },
+    Case { name: "hit_tcp_outbound", prepare: || hit(Direction::Outbound, 6), operations: BURST as u64, limit: 197 },
+    Case { name: "miss_at_50_percent", prepare: || miss(0.5), operations: 64, limit: 1910 },
+    Case { name: "miss_at_99_percent", prepare: || miss(0.99), operations: 64, limit: 2010 },
+    Case { name: "miss_at_99.9_percent", prepare: || miss(0.999), operations: 32, limit: 2180 },
+    Case { name: "icmp_error_inbound", prepare: icmp_error, operations: BURST as u64, limit: 1120 },
+    Case { name: "fragment_outbound", prepare: fragment, operations: BURST as u64, limit: 650 },
+    Case { name: "expire", prepare: expire, operations: FLOWS as u64, limit: 980 },
 ];
 
 impl Bench {

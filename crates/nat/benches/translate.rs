@@ -7,6 +7,7 @@ mod floor;
 #[path = "support/hashed.rs"]
 mod hashed;
 #[path = "../src/prefetch.rs"]
+#[expect(dead_code, reason = "a benchmark fetches ahead, and compares no bytes")]
 mod prefetch;
 mod support;
 

@@ -38,7 +38,7 @@ impl Forwarder {
             if *verdict != Verdict::Forward {
                 continue;
             }
-            if Head::read(frame.bytes()).is_some() {
+            if Head::read(frame.buffer(), frame.len()).is_some() {
                 decrement_ttl(frame.bytes_mut());
                 self.counters.passed += 1;
             } else {

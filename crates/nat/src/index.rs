@@ -5,7 +5,7 @@
 //! so that a look-up knows when to stop and removal leaves no tombstones (the overflow count of Facebook's F14). A hit costs one line here
 //! and one in the slab, and hardly ever a wrong one.
 
-use crate::prefetch::prefetch;
+use crate::prefetch::{equal_bytes, prefetch};
 
 /// No entry.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -20,34 +20,26 @@ pub(crate) enum Load {
     Dense = 85,
 }
 
-const LOW_BITS_8: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS_8: u64 = 0x8080_8080_8080_8080;
-const LOW_BITS_4: u32 = 0x0101_0101;
-const HIGH_BITS_4: u32 = 0x8080_8080;
-
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Bucket {
-    tags_low: u64,
-    tags_high: u32,
+    tags: [u8; SLOTS],
     /// Entries whose way from their home bucket leads past this one.
     overflow: u32,
     slots: [u32; SLOTS],
 }
 
-const EMPTY: Bucket = Bucket { tags_low: 0, tags_high: 0, overflow: 0, slots: [NONE; SLOTS] };
+const EMPTY: Bucket = Bucket { tags: [0; SLOTS], overflow: 0, slots: [NONE; SLOTS] };
 
 impl Bucket {
-    /// The slots whose tag is `tag`. One above a true match can be a false one, which the slot's other bits weed out.
+    /// The slots whose tag is `tag`.
     #[inline(always)]
     fn matches(&self, tag: u8) -> Matches {
-        let everywhere = u64::from(tag) * LOW_BITS_8;
-        let low = self.tags_low ^ everywhere;
-        let high = self.tags_high ^ everywhere as u32;
-        Matches {
-            low: low.wrapping_sub(LOW_BITS_8) & !low & HIGH_BITS_8,
-            high: high.wrapping_sub(LOW_BITS_4) & !high & HIGH_BITS_4,
-        }
+        // Sixteen bytes of one line: with the count behind the tags.
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.tags;
+        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let high = u64::from(u32::from_le_bytes([i, j, k, l])) | u64::from(self.overflow) << 32;
+        Matches(equal_bytes([low, high], tag) & ((1 << SLOTS) - 1))
     }
 
     /// Puts an entry into the first free slot; false if there is none. The tag of a free slot is zero, as may be that of others.
@@ -55,49 +47,30 @@ impl Bucket {
     fn insert(&mut self, tag: u8, packed: u32) -> bool {
         let Some(slot) = self.slots.iter().position(|slot| *slot == NONE) else { return false };
         self.slots[slot] = packed;
-        if slot < 8 {
-            self.tags_low |= u64::from(tag) << (slot * 8);
-        } else {
-            self.tags_high |= u32::from(tag) << ((slot - 8) * 8);
-        }
+        self.tags[slot] = tag;
         true
     }
 
     fn clear(&mut self, slot: usize) {
         self.slots[slot] = NONE;
-        if slot < 8 {
-            self.tags_low &= !(0xff << (slot * 8));
-        } else {
-            self.tags_high &= !(0xff << ((slot - 8) * 8));
-        }
+        self.tags[slot] = 0;
     }
 }
 
-/// The top bit of each matching byte.
+/// A bit for each slot.
 #[derive(Debug, Clone, Copy)]
-struct Matches {
-    low: u64,
-    high: u32,
-}
+struct Matches(u32);
 
 impl Matches {
     /// The first slot; more than there are if there is none.
     #[inline(always)]
-    fn first(self) -> usize {
-        // Slots are filled from the low end: seven out of eight matches are there, in a table that is not full nearly all.
-        if self.low != 0 {
-            return self.low.trailing_zeros() as usize / 8;
-        }
-        8 + u64::from(self.high).trailing_zeros() as usize / 8
+    const fn first(self) -> usize {
+        self.0.trailing_zeros() as usize
     }
 
     #[inline(always)]
-    fn without(self, slot: usize) -> Self {
-        if slot < 8 {
-            Self { low: self.low & (self.low - 1), ..self }
-        } else {
-            Self { high: self.high & (self.high - 1), ..self }
-        }
+    const fn without_first(self) -> Self {
+        Self(self.0 & self.0.wrapping_sub(1))
     }
 }
 
@@ -111,8 +84,8 @@ const fn tag_of(hash: u64) -> u8 {
 #[derive(Debug)]
 pub(crate) struct Index {
     buckets: Box<[Bucket]>,
-    /// The bits of a slot that are the entry's number; the others are of the hash.
-    number_mask: u32,
+    /// The bits of a slot that are of the hash; the others are the entry's number.
+    hash_mask: u32,
 }
 
 impl Index {
@@ -120,8 +93,8 @@ impl Index {
     pub(crate) fn new(capacity: usize, numbers: u32, load: Load) -> Self {
         let buckets = (capacity * 100).div_ceil(SLOTS * load as usize).max(2);
         // All ones is no number: a slot of all ones is empty.
-        let number_mask = u32::MAX >> numbers.leading_zeros();
-        Self { buckets: vec![EMPTY; buckets].into_boxed_slice(), number_mask }
+        let hash_mask = !(u32::MAX >> numbers.leading_zeros());
+        Self { buckets: vec![EMPTY; buckets].into_boxed_slice(), hash_mask }
     }
 
     /// Bytes of memory used.
@@ -131,8 +104,8 @@ impl Index {
 
     /// The number of the bucket where a look-up begins.
     #[inline(always)]
-    pub(crate) fn home(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
+    pub(crate) fn home(&self, hash: u64) -> u32 {
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as u32
     }
 
     #[inline(always)]
@@ -149,35 +122,29 @@ impl Index {
     /// The bits of the hash that a slot has room for: the upper ones of the lower half. The tag is the lowest ones of that.
     #[inline(always)]
     const fn hash_bits(&self, hash: u64) -> u32 {
-        hash as u32 & !self.number_mask
+        hash as u32 & self.hash_mask
     }
 
     /// Asks for a bucket's cache line.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, home: usize) {
-        prefetch(&self.buckets[home]);
+    pub(crate) fn prefetch(&self, home: u32) {
+        prefetch(&self.buckets, home as usize);
     }
 
-    /// The first entry on the way from the home bucket whose hash fits, its key unseen, or a number that no entry has: what a batch
-    /// fetches ahead.
+    /// The first entry in the home bucket whose hash fits, its key unseen: what a batch fetches ahead. None if a look-up has to go further,
+    /// or finds nothing.
     #[inline(always)]
-    pub(crate) fn candidate(&self, home: usize, hash: u64) -> u32 {
-        let bucket = &self.buckets[home];
-        let matches = bucket.matches(tag_of(hash));
-        if let Some(packed) = bucket.slots.get(matches.first()) {
-            // With the right bits of the hash taken away, only the number is left.
-            let number = packed ^ self.hash_bits(hash);
-            if number <= self.number_mask {
-                return number;
-            }
-        } else if bucket.overflow == 0 {
-            return NONE;
-        }
-        self.candidate_beyond(home, hash)
+    pub(crate) fn candidate(&self, home: u32, hash: u64) -> Option<u32> {
+        let bucket = self.buckets.get(home as usize)?;
+        let packed = bucket.slots.get(bucket.matches(tag_of(hash)).first())?;
+        // With the right bits of the hash taken away, only the number is left.
+        let number = packed ^ self.hash_bits(hash);
+        (number & self.hash_mask == 0).then_some(number)
     }
 
+    /// The first such entry on the whole way, or a number that no entry has.
     #[inline(never)]
-    fn candidate_beyond(&self, home: usize, hash: u64) -> u32 {
+    pub(crate) fn candidate_beyond(&self, home: u32, hash: u64) -> u32 {
         let mut candidate = NONE;
         self.walk(home, hash, |entry| {
             candidate = entry;
@@ -188,18 +155,18 @@ impl Index {
 
     /// Shows `stop` the entries whose hash fits until it says so.
     #[inline(always)]
-    fn walk(&self, home: usize, hash: u64, mut stop: impl FnMut(u32) -> bool) {
+    fn walk(&self, home: u32, hash: u64, mut stop: impl FnMut(u32) -> bool) {
         let (tag, bits) = (tag_of(hash), self.hash_bits(hash));
-        let mut at = home;
+        let mut at = home as usize;
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             let mut matches = bucket.matches(tag);
             let mut slot = matches.first();
             while let Some(packed) = bucket.slots.get(slot) {
-                if *packed != NONE && packed & !self.number_mask == bits && stop(packed & self.number_mask) {
+                if *packed != NONE && packed & self.hash_mask == bits && stop(packed & !self.hash_mask) {
                     return;
                 }
-                matches = matches.without(slot);
+                matches = matches.without_first();
                 slot = matches.first();
             }
             if bucket.overflow == 0 {
@@ -227,7 +194,7 @@ impl Index {
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64, entry: u32) {
         let packed = self.pack(hash, entry);
-        let mut at = self.home(hash);
+        let mut at = self.home(hash) as usize;
         while !self.buckets[at].insert(tag_of(hash), packed) {
             self.buckets[at].overflow += 1;
             at = self.next(at);
@@ -237,7 +204,7 @@ impl Index {
     /// Removes an entry; true if it was there.
     pub(crate) fn remove(&mut self, hash: u64, entry: u32) -> bool {
         let Some((at, slot)) = self.position(hash, entry) else { return false };
-        let mut passed = self.home(hash);
+        let mut passed = self.home(hash) as usize;
         while passed != at {
             self.buckets[passed].overflow -= 1;
             passed = self.next(passed);
@@ -255,7 +222,7 @@ impl Index {
 
     fn position(&self, hash: u64, entry: u32) -> Option<(usize, usize)> {
         let packed = self.pack(hash, entry);
-        let mut at = self.home(hash);
+        let mut at = self.home(hash) as usize;
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             if let Some(slot) = bucket.slots.iter().position(|slot| *slot == packed) {
@@ -295,9 +262,7 @@ mod tests {
         for entry in 0..10_000 {
             assert!(index.remove(hash(entry), entry));
         }
-        assert!(
-            index.buckets.iter().all(|bucket| bucket.overflow == 0 && bucket.tags_low == 0 && bucket.tags_high == 0)
-        );
+        assert!(index.buckets.iter().all(|bucket| bucket.overflow == 0 && bucket.tags == [0; SLOTS]));
     }
 
     #[test]
@@ -306,14 +271,28 @@ mod tests {
             let mut index = Index::new(4, numbers, Load::Fast);
             index.insert(u64::MAX, numbers - 1);
             assert_eq!(index.find(u64::MAX, |_| true), Some(numbers - 1));
-            assert_eq!(index.candidate(index.home(u64::MAX), u64::MAX), numbers - 1);
+            assert_eq!(index.candidate(index.home(u64::MAX), u64::MAX), Some(numbers - 1));
             assert!(index.remove(u64::MAX, numbers - 1));
             // No valid number at any rate.
-            assert!(index.candidate(index.home(u64::MAX), u64::MAX) >= numbers);
+            assert!(index.candidate(index.home(u64::MAX), u64::MAX).is_none_or(|number| number >= numbers));
+            assert!(index.candidate_beyond(index.home(u64::MAX), u64::MAX) >= numbers);
         }
     }
 
     proptest! {
+        #[test]
+        fn matches_are_the_slots_with_the_tag(tags: [u8; SLOTS], overflow: u32, at in 0..SLOTS) {
+            let bucket = Bucket { tags, overflow, ..EMPTY };
+            for tag in [tags[at], !tags[at], 0] {
+                let mut matches = bucket.matches(tag);
+                for slot in (0..SLOTS).filter(|slot| tags[*slot] == tag) {
+                    prop_assert_eq!(matches.first(), slot);
+                    matches = matches.without_first();
+                }
+                prop_assert!(matches.first() >= SLOTS);
+            }
+        }
+
         /// Few distinct hashes, so that buckets overflow into each other all the time.
         #[test]
         fn agrees_with_a_hash_map(operations in proptest::collection::vec((0u8..3, 0u64..5, 0u32..40), 0..400)) {
@@ -339,7 +318,8 @@ mod tests {
                 }
                 for (entry, hash) in &model {
                     prop_assert_eq!(index.find(*hash, |found| found == *entry), Some(*entry));
-                    prop_assert_ne!(index.candidate(index.home(*hash), *hash), NONE);
+                    let candidate = index.candidate(index.home(*hash), *hash);
+                    prop_assert_ne!(candidate.unwrap_or_else(|| index.candidate_beyond(index.home(*hash), *hash)), NONE);
                 }
             }
         }

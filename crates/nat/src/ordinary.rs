@@ -38,27 +38,28 @@ impl Head {
         Some(Self { addrs, ports, protocol: bytes[PROTOCOL] })
     }
 
-    /// Checks that a packet is ordinary and reads its flow: IPv4 without options, whole, TTL to spare, header checksum right, UDP or TCP.
+    /// Checks that a packet of `len` bytes at the start of a slot is ordinary and reads its flow: IPv4 without options, whole, TTL to
+    /// spare, header checksum right, UDP or TCP.
     #[inline(always)]
-    pub(crate) fn read(frame: &[u8]) -> Option<Self> {
-        let bytes: &[u8; UDP_HEADERS] = frame.first_chunk()?;
-        // EtherType to identification; fragment word to header checksum.
-        let (first, second) = (long(bytes, L3 - 2), long(bytes, L3 + 6));
-        let is_plain = first & 0xff_ffff == 0x45_0008;
-        // Not a bit but "don't fragment". A TTL above one has a bit above the lowest.
-        let is_whole = second & 0xff3f == 0;
-        let lives = second & 0xfe_0000 != 0;
-        let total_len = usize::from(u16_at(bytes, L3 + 2));
-        if !is_plain || !is_whole || !lives || total_len + L3 > frame.len() || !header_sum_is_right(bytes) {
+    pub(crate) fn read(slot: &[u8], len: usize) -> Option<Self> {
+        let bytes: &[u8; UDP_HEADERS] = slot.first_chunk()?;
+        let is_plain = word(bytes, L3 - 2) & 0xff_ffff == 0x45_0008;
+        // Not a bit but "don't fragment".
+        let is_whole = u16::from_le_bytes([bytes[L3 + 6], bytes[L3 + 7]]) & 0xff3f == 0;
+        let lives = bytes[TTL] > 1;
+        let total_len = u32::from(u16_at(bytes, L3 + 2));
+        // Room for UDP's header; as much for TCP's is asked for below.
+        let fits = total_len >= 28 && total_len as usize + L3 <= len;
+        if !is_plain || !is_whole || !lives || !fits || !header_sum_is_right(bytes) {
             return None;
         }
-        let head = Self::again(frame)?;
+        let head = Self::again(slot)?;
         // The length of the datagram, or of TCP's header, is within the packet.
         let whole = match head.protocol {
-            UDP => total_len >= 28 && usize::from(u16_at(bytes, L4 + 4)) + 20 == total_len,
+            UDP => u32::from(u16_at(bytes, L4 + 4)) + 20 == total_len,
             TCP => {
-                frame.len() >= TCP_HEADERS
-                    && (20..=total_len.saturating_sub(20)).contains(&(usize::from(frame[L4 + 12] >> 4) * 4))
+                let header_len = slot.get(L4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4);
+                (20..=total_len - 20).contains(&header_len)
             }
             _ => false,
         };
@@ -67,13 +68,19 @@ impl Head {
 }
 
 /// True if the words of a header without options add up to all ones (RFC 1071): their sum is a multiple of 65535, and not zero, because
-/// the version is not. Neither the order of bytes nor the width of the words makes a difference to that (§2); six bytes at a time leave
-/// room for the carries.
+/// the version is not. Neither the order of bytes nor the width of the words makes a difference to that (§2). That the packet is no
+/// fragment leaves room for all carries but one.
 #[inline(always)]
 fn header_sum_is_right(bytes: &[u8; UDP_HEADERS]) -> bool {
-    let addrs = long(bytes, ADDRS);
-    let before_addrs = (long(bytes, L3 - 2) >> 16) + (long(bytes, L3 + 6) & 0xffff_ffff_ffff);
-    (before_addrs + (addrs >> 32) + (addrs & 0xffff_ffff)).is_multiple_of(0xffff)
+    let before_addrs = long(bytes, L3) + u64::from(word(bytes, TTL));
+    let (sum, carry) = before_addrs.overflowing_add(long(bytes, ADDRS));
+    (sum + u64::from(carry)).is_multiple_of(0xffff)
+}
+
+/// Four bytes, the first one lowest.
+#[inline(always)]
+fn word(bytes: &[u8; UDP_HEADERS], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 /// Eight bytes, the first one lowest.
@@ -82,40 +89,44 @@ fn long(bytes: &[u8; UDP_HEADERS], at: usize) -> u64 {
     bytes[at..].first_chunk().map_or(0, |long| u64::from_le_bytes(*long))
 }
 
-/// Translates an ordinary packet of a session in a steady state: addresses, ports, TTL, both checksums. False, and nothing changed, if the
+/// Translates an ordinary packet of a session in a steady state: address, port, TTL, both checksums. False, and nothing changed, if the
 /// packet is not the session's, or not to be translated without looking closer.
 #[inline(always)]
-pub(crate) fn translate<const OUT: bool>(frame: &mut [u8], session: &Session) -> bool {
-    let Some(Head { addrs, ports, protocol }) = Head::again(frame) else { return false };
-    let (own_addrs, own_ports, quick) = if OUT {
-        (session.out_addrs, session.out_ports, session.quick & 0xf)
-    } else {
-        (session.in_addrs, session.in_ports, session.quick >> 4)
-    };
-    if (addrs.bits() ^ own_addrs.bits()) | u64::from(ports.bits() ^ own_ports.bits()) != 0 {
+pub(crate) fn translate<const OUT: bool>(slot: &mut [u8], session: &Session) -> bool {
+    let Some(bytes) = slot.first_chunk_mut::<UDP_HEADERS>() else { return false };
+    let (own_addrs, own_ports) =
+        if OUT { (session.out_addrs, session.out_ports) } else { (session.in_addrs, session.in_ports) };
+    let ports = word(bytes, L4) ^ own_ports.bits().to_le();
+    if (long(bytes, ADDRS) ^ own_addrs.bits().to_le()) | u64::from(ports) != 0 {
         return false;
     }
     // Outbound the deltas as they are, inbound their complements.
     let flip = if OUT { 0 } else { 0xffff };
     let l4_delta = Delta::from_bits(session.l4_delta ^ flip);
-    if protocol == UDP {
-        let Some(bytes) = frame.first_chunk_mut::<UDP_HEADERS>().filter(|_| quick == QUICK_UDP) else { return false };
+    if bytes[PROTOCOL] == UDP {
+        if !session.is_quick(QUICK_UDP, OUT) {
+            return false;
+        }
         put(bytes, L4 + 6, l4_delta.apply_udp(get(bytes, L4 + 6)));
     } else {
-        let Some(bytes) = frame.first_chunk_mut::<TCP_HEADERS>() else { return false };
-        if quick != QUICK_TCP || bytes[L4 + 13] & (bits::SYN | bits::FIN | bits::RST) != 0 {
+        let Some(bytes) = slot.first_chunk_mut::<TCP_HEADERS>() else { return false };
+        if !session.is_quick(QUICK_TCP, OUT) || bytes[L4 + 13] & (bits::SYN | bits::FIN | bits::RST) != 0 {
             return false;
         }
         put(bytes, L4 + 16, l4_delta.apply(get(bytes, L4 + 16)));
     }
-    let Some(bytes) = frame.first_chunk_mut::<UDP_HEADERS>() else { return false };
-    let (new_addrs, new_ports) =
-        if OUT { (session.in_addrs, session.in_ports) } else { (session.out_addrs, session.out_ports) };
+    let Some(bytes) = slot.first_chunk_mut::<UDP_HEADERS>() else { return false };
     bytes[TTL] -= 1;
     let addr_delta = Delta::from_bits(session.addr_delta ^ flip);
-    put(bytes, CHECKSUM, addr_delta.apply_with(TTL_DELTA, get(bytes, CHECKSUM)));
-    bytes[ADDRS..ADDRS + 8].copy_from_slice(&new_addrs.swapped().to_wire());
-    bytes[L4..L4 + 4].copy_from_slice(&new_ports.swapped().to_wire());
+    put(bytes, CHECKSUM, TTL_DELTA.apply(addr_delta.apply_nonzero(get(bytes, CHECKSUM))));
+    // Outbound the source is another, inbound the destination.
+    if OUT {
+        bytes[ADDRS..ADDRS + 4].copy_from_slice(&session.in_addrs.to_wire()[4..]);
+        bytes[L4..L4 + 2].copy_from_slice(&session.in_ports.to_wire()[2..]);
+    } else {
+        bytes[ADDRS + 4..ADDRS + 8].copy_from_slice(&session.out_addrs.to_wire()[..4]);
+        bytes[L4 + 2..L4 + 4].copy_from_slice(&session.out_ports.to_wire()[..2]);
+    }
     true
 }
 
@@ -165,7 +176,7 @@ mod tests {
     #[test]
     fn reads_an_ordinary_packet() {
         let expected = Head { addrs: Addrs::new(0x0a00_0001, 0xc000_0235), ports: Ports::new(1234, 53), protocol: UDP };
-        assert_eq!((Head::read(&dns()), Head::again(&dns())), (Some(expected), Some(expected)));
+        assert_eq!((Head::read(&dns(), dns().len()), Head::again(&dns())), (Some(expected), Some(expected)));
     }
 
     #[test]
@@ -175,18 +186,18 @@ mod tests {
             let mut frame = dns();
             frame[at] = value;
             right(&mut frame);
-            assert!(Head::read(&frame).is_none(), "byte {at} = {value}");
+            assert!(Head::read(&frame, frame.len()).is_none(), "byte {at} = {value}");
         }
         for len in [0, 7, 11, 13] {
             let mut frame = dns();
             frame[39] = len;
-            assert!(Head::read(&frame).is_none(), "UDP length {len}");
+            assert!(Head::read(&frame, frame.len()).is_none(), "UDP length {len}");
         }
         let mut frame = dns();
         frame[24] ^= 1;
-        assert!(Head::read(&frame).is_none());
+        assert!(Head::read(&frame, frame.len()).is_none());
         for len in 0..46 {
-            assert!(Head::read(&dns()[..len]).is_none(), "{len} bytes");
+            assert!(Head::read(&dns(), len).is_none() && Head::read(&dns()[..len], len).is_none(), "{len} bytes");
         }
     }
 
@@ -194,6 +205,7 @@ mod tests {
         #[test]
         fn any_header_with_a_right_checksum_is_right(mut header: [u8; 20], wrong in 1u8..) {
             let mut bytes = [0; UDP_HEADERS];
+            header[6..8].copy_from_slice(&[0x40, 0]);
             header[10..12].fill(0);
             let sum = checksum::finish(checksum::sum(0, &header));
             header[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -225,6 +237,38 @@ mod tests {
             prop_assert!(translate::<false>(&mut fast, &session));
             prop_assert_eq!(&fast[26..34], &[192, 0, 2, 53, 10, 0, 0, 1]);
             prop_assert_eq!(u16_at(&fast, 40) % 0xffff, checksum % 0xffff);
+        }
+    }
+
+    /// With every checksum that a header can have, also where the addresses add up to the same.
+    #[test]
+    fn both_paths_agree_about_zero() {
+        for outside in [0x0001_0a00, 0x0a00_0000, 0xc633_6401] {
+            let mut session = Session::new(UDP, (0x0a00_0001, 1234), (0xc000_0235, 53), (outside, 1234));
+            session.state = State::UdpStream;
+            session.settle();
+            let mut frame = dns();
+            for ident in 0..=u16::MAX {
+                put_u16(&mut frame, 18, ident);
+                right(&mut frame);
+                let (mut fast, mut careful) = (frame.clone(), frame.clone());
+                assert!(translate::<true>(&mut fast, &session));
+                let packet = Packet::read(&careful).unwrap();
+                Rewrite::of(&session, true).apply(&mut careful, &packet);
+                decrement_ttl(&mut careful);
+                assert_eq!(fast, careful, "identification {ident}, outside {outside:x}");
+                let mut back = fast;
+                let (src, dst) = back[26..34].split_at_mut(4);
+                src.swap_with_slice(dst);
+                let (src, dst) = back[34..38].split_at_mut(2);
+                src.swap_with_slice(dst);
+                let mut careful = back.clone();
+                assert!(translate::<false>(&mut back, &session));
+                let packet = Packet::read(&careful).unwrap();
+                Rewrite::of(&session, false).apply(&mut careful, &packet);
+                decrement_ttl(&mut careful);
+                assert_eq!(back, careful, "identification {ident}, back from {outside:x}");
+            }
         }
     }
 

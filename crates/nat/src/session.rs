@@ -141,6 +141,12 @@ impl Session {
         self.quick = out | inb << 4;
     }
 
+    /// True if the ordinary path may translate such packets of this direction.
+    #[inline(always)]
+    pub(crate) const fn is_quick(&self, kind: u8, outbound: bool) -> bool {
+        self.quick & if outbound { kind } else { kind << 4 } != 0
+    }
+
     #[inline(always)]
     pub(crate) const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0

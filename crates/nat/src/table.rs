@@ -61,7 +61,7 @@ pub(crate) struct Table {
     pub(crate) ended: u64,
 }
 
-/// Entries under outside ends that wait for their cache lines: at most those of a batch.
+/// Entries under outside ends that wait for their cache lines.
 const PENDING_MAX: usize = 64;
 
 #[derive(Debug)]

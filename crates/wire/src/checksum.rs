@@ -64,8 +64,8 @@ pub const fn pseudo_header(src: u32, dst: u32, protocol: u8, len: u16) -> u32 {
 /// The one's complement sum of two words: end-around carry.
 #[inline]
 const fn add(a: u16, b: u16) -> u16 {
-    let sum = a as u32 + b as u32;
-    (sum + (sum >> 16)) as u16
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u16
 }
 
 /// What a rewrite changes in a checksum: RFC 1624 equation 3, HC' = ~(~HC + ~m + m'), for any number of fields.
@@ -129,22 +129,18 @@ impl Delta {
         !add(!checksum, self.0)
     }
 
-    /// The checksum field after this change and another.
-    #[inline]
-    #[must_use]
-    pub const fn apply_with(self, other: Self, checksum: u16) -> u16 {
-        !fold((!checksum) as u32 + self.0 as u32 + other.0 as u32)
-    }
-
     /// As [`Delta::apply`] for UDP over IPv4: a field of zero means "no checksum" and stays so, and a result of zero is sent as
     /// all ones (RFC 768).
     #[inline]
     #[must_use]
     pub const fn apply_udp(self, checksum: u16) -> u16 {
-        if checksum == 0 {
-            return 0;
-        }
-        // HC + m + ~m' is the same sum, and all ones where equation 3 gives zero (RFC 1624 §3): just what RFC 768 asks for.
+        if checksum == 0 { 0 } else { self.apply_nonzero(checksum) }
+    }
+
+    /// As [`Delta::apply`], but all ones where that gives zero: HC + m + ~m' (RFC 1624 §3).
+    #[inline]
+    #[must_use]
+    pub const fn apply_nonzero(self, checksum: u16) -> u16 {
         add(checksum, !self.0)
     }
 }
@@ -178,8 +174,18 @@ mod tests {
         let there = delta.apply(0x1234);
         assert_eq!(there, Delta::new().u32(0x0a00_0001, 0xc633_6401).apply(0x1234));
         assert_eq!(delta.reversed().apply(there), 0x1234);
-        let other = Delta::new().u16(1, 0xfffe);
-        assert_eq!(delta.apply_with(other, 0x1234), other.apply(there));
+    }
+
+    /// Which of the two zeros there is between two changes does not show behind the second.
+    #[test]
+    fn a_change_on_its_way_need_not_follow_equation_3() {
+        let ttl = Delta::new().u16(0x0100, 0);
+        for checksum in 0..=u16::MAX {
+            for delta in [0u16, 1, 2, 0xff, 0x100, 0x8000, 0xfeff, 0xff00, 0xfffe, 0xffff] {
+                let delta = Delta::from_bits(delta);
+                assert_eq!(ttl.apply(delta.apply_nonzero(checksum)), ttl.apply(delta.apply(checksum)));
+            }
+        }
     }
 
     #[test]

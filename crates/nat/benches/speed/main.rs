@@ -17,6 +17,7 @@ mod hashed;
 mod hostile;
 mod place;
 #[path = "../../src/prefetch.rs"]
+#[expect(dead_code, reason = "a benchmark fetches ahead, and compares no bytes")]
 mod prefetch;
 #[path = "../support/mod.rs"]
 mod support;

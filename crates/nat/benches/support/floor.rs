@@ -16,7 +16,7 @@ pub(crate) struct Floor {
 #[repr(align(64))]
 struct Entry([u64; 8]);
 
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 
 /// How lines are fetched ahead.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Floor {
                 let mixed = (key ^ u64::from(ports) << 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 *place = ((u128::from(mixed) * self.table.len() as u128) >> 64) as usize;
                 if touch == Touch::Hint {
-                    prefetch(&self.table[*place]);
+                    prefetch(&self.table, *place);
                 }
             }
             if touch == Touch::Read {

@@ -9,7 +9,7 @@ use crate::reference::Row;
 use crate::rig::Rig;
 
 /// More than one batch of the ordinary path.
-const BURST_MAX: usize = 70;
+const BURST_MAX: usize = 140;
 const SLOT: usize = 2048;
 
 /// Two translators of one seed, one fed in bursts, the other frame by frame.
