@@ -289,6 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_names_every_parameter_and_every_value_in_use() {
+        let guide = include_str!("../../../docs/profiles.md");
+        for name in Profile::names() {
+            for Parameter { path, value, .. } in Profile::builtin(name).unwrap().parameters {
+                let key = path.rsplit('.').next().unwrap_or_default();
+                assert!(guide.contains(&format!("`{key}`")), "{name}: the guide does not name {path}");
+                if let Some(word) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+                    assert!(guide.contains(&format!("`{word}`")), "{name}: the guide does not name {path} = {value}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn bare_values_do() {
         let text = Profile::builtin_text("rfc4787").unwrap();
         let line = text.lines().find(|line| line.starts_with("hairpin")).unwrap();
