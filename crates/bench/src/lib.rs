@@ -3,6 +3,7 @@
 
 mod aa;
 mod bed;
+mod calibrate;
 mod carrier;
 pub mod compare;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::aa;
 use crate::bed::{Bench, Subject, TrialError};
+use crate::calibrate;
 use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
 use crate::experiment::{Experiment, Measured, Offer, SetupError, frame_sizes};
@@ -130,6 +131,9 @@ fn measure(
     let frame_len_max = frame_len_max(scenario)?;
     let (environment, warnings) = (&mut result.environment, &mut result.warnings);
     let mut bench = Bench::open(scenario, &engines, carrier, frame_len_max, cancel, environment, warnings)?;
+
+    observer.phase("choosing processors");
+    calibrate::settle(&mut bench, &flows, &mut result.environment)?;
 
     observer.phase("checking each design with a TCP connection");
     for world in 0..bench.worlds.len() {

@@ -28,6 +28,8 @@ pub(crate) enum What {
     Xdp,
     /// One NAT of ours between AF_PACKET sockets.
     Packet,
+    /// The same, received in blocks (TPACKET_V3).
+    PacketBlocks,
     /// The kernel's masquerade.
     Kernel,
     /// The same, fed by AF_PACKET.
@@ -40,6 +42,16 @@ pub(crate) enum What {
     BothKernel,
     /// A NAT of ours at both, between rings in memory.
     BothMemory,
+    /// One NAT of ours between BPF rings, and servers that answer.
+    RingAnswered,
+    /// The generator before an end that only drops, by live frames.
+    FeedRing,
+    /// The same with frames of 1514 bytes.
+    FeedRingLarge,
+    /// By AF_XDP.
+    FeedXdp,
+    /// By sendmmsg.
+    FeedPacket,
 }
 
 /// On which processors.
@@ -60,6 +72,8 @@ pub(crate) enum Flows {
     One,
     /// As many as the settings say.
     Many,
+    /// More than any cache holds.
+    Million,
 }
 
 /// What is offered.
@@ -73,15 +87,28 @@ pub(crate) enum Offer {
     NewFlows,
     /// Half of what the kernel's masquerade carries without loss in the same round; latency counts.
     Latency,
+    /// As much as the generator can send, into an end that only drops.
+    Alone,
+    /// Half of that, in equal gaps; how late frames leave counts.
+    LagConstant,
+    /// The same with exponential gaps.
+    LagPoisson,
+    /// A frame now and then, and its answer; the round trip counts.
+    RoundTrip,
 }
 
 impl What {
     pub(crate) const fn design(self) -> Design {
         match self {
-            Self::Ring | Self::RingLarge | Self::Xdp | Self::Packet | Self::Kernel | Self::KernelByPacket => {
-                Design::Gateway
-            }
-            Self::Redirect => Design::None,
+            Self::Ring
+            | Self::RingLarge
+            | Self::RingAnswered
+            | Self::Xdp
+            | Self::Packet
+            | Self::PacketBlocks
+            | Self::Kernel
+            | Self::KernelByPacket => Design::Gateway,
+            Self::Redirect | Self::FeedRing | Self::FeedRingLarge | Self::FeedXdp | Self::FeedPacket => Design::None,
             Self::BothRing | Self::BothKernel | Self::BothMemory => Design::Both,
         }
     }
@@ -92,12 +119,32 @@ impl What {
             Self::RingLarge => "ours, rings, 1514 bytes",
             Self::Xdp => "ours, AF_XDP",
             Self::Packet => "ours, AF_PACKET",
+            Self::PacketBlocks => "ours, AF_PACKET in blocks",
             Self::Kernel => "nftables",
             Self::KernelByPacket => "nftables by AF_PACKET",
             Self::Redirect => "XDP redirect",
             Self::BothRing => "ours twice, rings",
             Self::BothKernel => "nftables twice",
             Self::BothMemory => "ours twice, memory",
+            Self::RingAnswered => "ours, rings, answered",
+            Self::FeedRing => "generator, live frames",
+            Self::FeedRingLarge => "generator, live frames, 1514 bytes",
+            Self::FeedXdp => "generator, AF_XDP",
+            Self::FeedPacket => "generator, sendmmsg",
+        }
+    }
+
+    /// The generator that frames come from, alone.
+    pub(crate) const fn feed(self) -> Option<Self> {
+        match self {
+            Self::Ring | Self::RingAnswered | Self::Redirect | Self::BothRing => Some(Self::FeedRing),
+            Self::RingLarge => Some(Self::FeedRingLarge),
+            Self::Xdp => Some(Self::FeedXdp),
+            // Threads of the kernel's are fed by sendmmsg, whatever the kind of link.
+            Self::Packet | Self::PacketBlocks | Self::KernelByPacket | Self::Kernel | Self::BothKernel => {
+                Some(Self::FeedPacket)
+            }
+            Self::BothMemory | Self::FeedRing | Self::FeedRingLarge | Self::FeedXdp | Self::FeedPacket => None,
         }
     }
 
@@ -129,6 +176,7 @@ impl Flows {
         match self {
             Self::One => "1 flow".to_owned(),
             Self::Many => format!("{} flows", settings.flows),
+            Self::Million => format!("{MILLION} flows"),
         }
     }
 }
@@ -140,11 +188,33 @@ impl Offer {
             Self::FlatOut => "flat out",
             Self::NewFlows => "new flows",
             Self::Latency => "latency",
+            Self::Alone => "into a drop",
+            Self::LagConstant => "half, constant",
+            Self::LagPoisson => "half, Poisson",
+            Self::RoundTrip => "idle round trip",
         }
     }
 }
 
+/// How many flows [`Flows::Million`] is.
+pub(crate) const MILLION: u32 = 1_000_000;
+
 impl Cell {
+    /// The cell whose rate in the same round says at which rate this one is measured.
+    pub(crate) fn paced_by(&self) -> Option<Self> {
+        match self.offer {
+            Offer::Latency => Some(Self { what: What::Kernel, offer: Offer::LossFree, ..*self }),
+            Offer::LagConstant | Offer::LagPoisson => Some(Self { offer: Offer::Alone, ..*self }),
+            Offer::LossFree | Offer::FlatOut | Offer::NewFlows | Offer::Alone | Offer::RoundTrip => None,
+        }
+    }
+
+    /// What its generator does alone.
+    pub(crate) fn feed(&self) -> Option<Self> {
+        let what = self.what.feed().filter(|_| self.way == Way::Pipelined)?;
+        Some(Self { what, way: Way::OneCore, flows: self.flows, offer: Offer::Alone })
+    }
+
     pub(crate) fn name(&self, settings: &Settings) -> String {
         format!("{}, {}, {}", self.what.words(), self.way.words(), self.flows.words(settings))
     }

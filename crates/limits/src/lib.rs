@@ -4,6 +4,7 @@
 //! `targets` says what is to be shown, and by which `cells`; `measure` measures all cells in random order within each round.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod cells;
 mod measure;
 mod record;

@@ -1,6 +1,7 @@
 //! Measuring: all worlds are built first, as attaching a program in the middle stalls traffic; then, round by round, every cell.
 
 use std::fmt::Display;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -8,15 +9,15 @@ use natrig_bench::result::{Environment, Purpose, Status, Trial};
 use natrig_bench::search::ndr::{NdrConfig, NdrSearch, Step};
 use natrig_bench::test::{Session, TestError};
 use natrig_bench::{Bench, Experiment, Offer as TrialOffer, Subject, flow_set, outcome};
-use natrig_traffic::FlowSet;
+use natrig_traffic::{Arrivals, FlowSet, Schedule};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::cells::{Cell, Flows, Offer, Way, What};
+use crate::cells::{Cell, Flows, MILLION, Offer, Way, What};
 use crate::record::{CellRecord, RoleCost, Round};
 use crate::stand::{Cores, Ground, Key};
-use crate::{PathLimits, Settings, base, targets};
+use crate::{PathLimits, Settings, alone, base, targets};
 
 /// More than any generator sends, so that a frame is always due.
 const FLAT_OUT_PPS: f64 = 50e6;
@@ -26,6 +27,13 @@ const PRECISION: f64 = 0.03;
 
 /// How often a rate must lose frames to count as too high: a veth's ring holds 256 frames, which a stall of the hypervisor's fills.
 const ATTEMPTS: u32 = 4;
+
+/// Trials of a search, at most: cold, it begins with what no generator can offer.
+const TRIALS_MAX: u32 = 40;
+
+/// Frames a second where nothing else goes on, and for how many trials' time.
+const IDLE_PPS: f64 = 2000.0;
+const IDLE_TRIALS: u64 = 5;
 
 /// Latency takes more frames than a rate does.
 const LATENCY_TRIALS: u64 = 3;
@@ -112,6 +120,9 @@ impl<'a> Worlds<'a> {
 struct AllFlows {
     one: Arc<FlowSet>,
     many: Arc<FlowSet>,
+    million: Arc<FlowSet>,
+    /// The many, dealt out by a hash of their tuples.
+    shards: [Arc<FlowSet>; 2],
 }
 
 impl AllFlows {
@@ -121,13 +132,21 @@ impl AllFlows {
             scenario.traffic.flows = count;
             flow_set(&scenario).map(Arc::new)
         };
-        Ok(Self { one: of(1)?, many: of(settings.flows)? })
+        let many = of(settings.flows)?;
+        let shards = [0, 1].map(|shard| {
+            let hash = BuildHasherDefault::<DefaultHasher>::default();
+            let own = many.iter().filter(|tuple| hash.hash_one(tuple) % 2 == shard).copied().collect();
+            FlowSet::from_tuples(own).map(Arc::new)
+        });
+        let [first, second] = shards;
+        Ok(Self { one: of(1)?, many, million: of(MILLION)?, shards: [first?, second?] })
     }
 
     fn of(&self, flows: Flows) -> &Arc<FlowSet> {
         match flows {
             Flows::One => &self.one,
             Flows::Many => &self.many,
+            Flows::Million => &self.million,
         }
     }
 }
@@ -150,8 +169,8 @@ fn rounds(
         }
         let mut order: Vec<usize> = (0..cells.len()).collect();
         order.shuffle(&mut rng);
-        // Latencies are measured at rates that this round has found.
-        order.sort_by_key(|index| cells[*index].offer == Offer::Latency);
+        // Some are measured at rates that this round has found.
+        order.sort_by_key(|index| cells[*index].paced_by().is_some());
         for (nth, index) in order.into_iter().enumerate() {
             let cell = &cells[index];
             let done = (f64::from(round) + nth as f64 / cells.len() as f64) / f64::from(settings.rounds);
@@ -162,15 +181,16 @@ fn rounds(
                 continue;
             }
             let known = &session.record.measured.cells;
-            let kernel = Cell { what: What::Kernel, offer: Offer::LossFree, ..*cell };
-            let kernel_rate = cells.iter().position(|other| *other == kernel).and_then(|at| known[at].rounds.last());
+            let pace = cell.paced_by().and_then(|pace| cells.iter().position(|other| *other == pace));
+            let pace = pace.and_then(|at| known[at].rounds.last()?.as_ref());
             let task = Task {
                 cell,
                 settings,
                 flows: flows.of(cell.flows),
+                shards: &flows.shards,
                 seed,
                 hint_pps: known[index].rate_pps.map(|rate| rate.median),
-                kernel_pps: kernel_rate.and_then(Option::as_ref).map(|round| round.rate_pps),
+                pace_pps: pace.map(|round| round.rate_pps),
             };
             let (figure, wrong) = match task.measure(worlds.of(cell, cores)) {
                 Ok(found) => (found.round, found.wrong),
@@ -199,11 +219,12 @@ struct Task<'a> {
     cell: &'a Cell,
     settings: &'a Settings,
     flows: &'a Arc<FlowSet>,
+    shards: &'a [Arc<FlowSet>; 2],
     seed: u64,
     /// Where a search begins.
     hint_pps: Option<f64>,
-    /// What the kernel's masquerade carries in this round.
-    kernel_pps: Option<f64>,
+    /// What the cell that this one goes by gave in this round.
+    pace_pps: Option<f64>,
 }
 
 /// What a round gave, and frames that came out wrong.
@@ -219,6 +240,8 @@ impl Task<'_> {
             (Offer::LossFree, [bench]) => self.search(bench),
             (Offer::Latency, [bench]) => self.latency(bench),
             (Offer::NewFlows, [bench]) => self.new_flows(bench),
+            (Offer::Alone | Offer::LagConstant | Offer::LagPoisson, [bench]) => self.alone(bench),
+            (Offer::RoundTrip, [bench]) => self.round_trip(bench),
             (Offer::FlatOut, [bench]) => {
                 let mut experiment = self.experiment(bench)?;
                 let trial = self.trial(&mut experiment, bench, Purpose::Fixed, FLAT_OUT_PPS, 1)?;
@@ -230,8 +253,12 @@ impl Task<'_> {
     }
 
     fn experiment(&self, bench: &Bench<'_>) -> Result<Experiment, String> {
+        self.experiment_with(bench, self.flows)
+    }
+
+    fn experiment_with(&self, bench: &Bench<'_>, flows: &Arc<FlowSet>) -> Result<Experiment, String> {
         let subject = Subject::new(bench, 0, self.cell.what.design(), self.seed).map_err(words)?;
-        Experiment::new(bench, subject, self.flows, self.cell.frame_size()).map_err(words)
+        Experiment::new(bench, subject, flows, self.cell.frame_size()).map_err(words)
     }
 
     fn trial(
@@ -257,7 +284,7 @@ impl Task<'_> {
             trial_duration_ns: u64::from(self.settings.trial_ms) * 1_000_000,
             attempts: ATTEMPTS,
             plain_loss_ratio: 0.05,
-            max_trials: 24,
+            max_trials: TRIALS_MAX,
         })
         .map_err(words)?;
         let mut best: Option<Trial> = None;
@@ -288,10 +315,37 @@ impl Task<'_> {
     }
 
     fn latency(&self, bench: &mut Bench<'_>) -> Result<Found, String> {
-        let Some(kernel_pps) = self.kernel_pps else { return Ok(Found::default()) };
+        let Some(kernel_pps) = self.pace_pps else { return Ok(Found::default()) };
         let mut experiment = self.experiment(bench)?;
         let trial = self.trial(&mut experiment, bench, Purpose::Latency, kernel_pps / 2.0, LATENCY_TRIALS)?;
         Ok(Found::of(&[trial]))
+    }
+
+    fn alone(&self, bench: &mut Bench<'_>) -> Result<Found, String> {
+        let (arrivals, rate_pps) = match (self.cell.offer, self.pace_pps) {
+            (Offer::LagConstant, Some(pps)) => (Arrivals::Constant, pps / 2.0),
+            (Offer::LagPoisson, Some(pps)) => (Arrivals::Poisson, pps / 2.0),
+            (Offer::LagConstant | Offer::LagPoisson, None) => return Ok(Found::default()),
+            (Offer::Alone, _) => (Arrivals::Constant, FLAT_OUT_PPS),
+            (offer, _) => return Err(format!("send alone what is offered {}", offer.words())),
+        };
+        let duration_ns = u64::from(self.settings.trial_ms) * 1_000_000;
+        let schedule = Schedule::new(arrivals, rate_pps, duration_ns, self.seed >> 11);
+        let subject = Subject::new(bench, 0, self.cell.what.design(), self.seed).map_err(words)?;
+        let round = alone::send(bench, subject, self.flows, self.cell.frame_bytes_with_fcs(), schedule, duration_ns)?;
+        Ok(Found { round: Some(round), wrong: 0 })
+    }
+
+    fn round_trip(&self, bench: &mut Bench<'_>) -> Result<Found, String> {
+        let mut experiment = self.experiment(bench)?;
+        let trial = self.trial(&mut experiment, bench, Purpose::Latency, IDLE_PPS, IDLE_TRIALS)?;
+        let mut found = Found::of(std::slice::from_ref(&trial));
+        if let (Some(round), Some(answers)) = (&mut found.round, &trial.answers) {
+            let ns = |quantile: Option<u64>| quantile.map(|ns| ns as f64);
+            (round.latency_ns_p50, round.latency_ns_p99) =
+                (ns(answers.round_trip.ns_p50), ns(answers.round_trip.ns_p99));
+        }
+        Ok(found)
     }
 
     fn new_flows(&self, bench: &mut Bench<'_>) -> Result<Found, String> {
@@ -308,8 +362,11 @@ impl Task<'_> {
     /// Two worlds, each on a processor of its own, at the same time.
     fn side_by_side(&self, first: &mut Bench<'_>, second: &mut Bench<'_>) -> Result<Found, String> {
         let together = Barrier::new(2);
-        let flat_out = |bench: &mut Bench<'_>| {
-            let prepared = self.experiment(bench).and_then(|mut experiment| {
+        // In memory nothing else makes two chains one: each has its share of the same flows.
+        let in_memory = self.cell.what == What::BothMemory;
+        let flows = if in_memory { self.shards.each_ref() } else { [self.flows; 2] };
+        let flat_out = |bench: &mut Bench<'_>, flows: &Arc<FlowSet>| {
+            let prepared = self.experiment_with(bench, flows).and_then(|mut experiment| {
                 experiment.load(bench).map_err(words)?;
                 Ok(experiment)
             });
@@ -318,8 +375,8 @@ impl Task<'_> {
             self.trial(&mut prepared?, bench, Purpose::Fixed, FLAT_OUT_PPS, 1)
         };
         let trials = std::thread::scope(|scope| {
-            let other = scope.spawn(|| flat_out(second));
-            let first = flat_out(first);
+            let other = scope.spawn(|| flat_out(second, flows[1]));
+            let first = flat_out(first, flows[0]);
             let second = other.join().map_err(|_| "finish: a measuring thread panicked".to_owned())?;
             Ok::<_, String>([first?, second?])
         })?;
@@ -364,6 +421,7 @@ impl Round {
                 .collect(),
             latency_ns_p50: ns(trial.latency.intended_to_received.ns_p50),
             latency_ns_p99: ns(trial.latency.intended_to_received.ns_p99),
+            send_lag_ns_p999: None,
         }
     }
 }

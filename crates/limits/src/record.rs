@@ -72,6 +72,9 @@ pub struct Round {
     pub latency_ns_p50: Option<f64>,
     /// 99th percentile.
     pub latency_ns_p99: Option<f64>,
+    /// By how much later than intended the latest in a thousand frames left, in nanoseconds; only where that is what is measured.
+    #[serde(default)]
+    pub send_lag_ns_p999: Option<f64>,
 }
 
 /// What a role cost.
@@ -93,6 +96,7 @@ pub(crate) enum Figure {
     RateGbps,
     LatencyP50,
     LatencyP99,
+    SendLagP999Us,
 }
 
 impl Round {
@@ -108,6 +112,7 @@ impl Round {
             Figure::RateGbps => Some(self.rate_pps * f64::from(frame_bytes) * 8.0 / 1e9),
             Figure::LatencyP50 => self.latency_ns_p50,
             Figure::LatencyP99 => self.latency_ns_p99,
+            Figure::SendLagP999Us => self.send_lag_ns_p999.map(|ns| ns / 1e3),
         }
     }
 }
@@ -124,7 +129,16 @@ impl CellRecord {
     fn is_generator_bound(&self) -> bool {
         self.rounds.iter().flatten().any(|round| round.generator_bound)
     }
+
+    /// How often the rate of `other` goes into this one's.
+    fn times(&self, other: &Self) -> Option<f64> {
+        let (rate, other) = (self.rate_pps?.median, other.rate_pps?.median);
+        (other > 0.0).then(|| rate / other)
+    }
 }
+
+/// By how much a generator must outrun what it measures.
+pub(crate) const HEADROOM: f64 = 1.5;
 
 impl Measured {
     /// Writes anew what follows for the targets; `records` lie in the order of `cells`.
@@ -148,11 +162,20 @@ impl Measured {
             };
             let measured = interval(&(0..rounds).filter_map(in_round).collect::<Vec<f64>>());
             let refused = [of, over].into_iter().flatten().find_map(|record| record.refused.clone());
-            let bound = |record: Option<&CellRecord>| record.is_some_and(CellRecord::is_generator_bound);
-            let remark = refused.or_else(|| match (bound(of), bound(over)) {
-                (true, _) => Some("GENERATOR-BOUND: it may carry more".to_owned()),
-                (false, true) => Some("what it is compared with is GENERATOR-BOUND: it may carry more".to_owned()),
-                (false, false) => None,
+            let bound = |cell: &Cell| {
+                let own = record(cell)?;
+                let times = cell.feed().as_ref().and_then(record).and_then(|feed| feed.times(own));
+                match times {
+                    Some(times) if times < HEADROOM => {
+                        Some(format!("the generator alone sends {times:.2} times as much"))
+                    }
+                    _ => own.is_generator_bound().then(|| "the generator could not offer more".to_owned()),
+                }
+            };
+            let remark = refused.or_else(|| match (bound(&row.of), row.over.as_ref().and_then(bound)) {
+                (Some(why), _) => Some(format!("GENERATOR-BOUND, it may carry more: {why}")),
+                (None, Some(why)) => Some(format!("what it is compared with is GENERATOR-BOUND: {why}")),
+                (None, None) => None,
             });
             Target {
                 claim: row.claim.to_owned(),

@@ -1,9 +1,10 @@
 //! The worlds that cells are measured in.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicBool;
 
 use natrig_bench::result::Environment;
-use natrig_bench::scenario::{Engine, FrameSize, KernelWork, Layer, Placement, Scenario};
+use natrig_bench::scenario::{Engine, FrameSize, KernelWork, Layer, Placement, Scenario, TrafficDirection};
 use natrig_bench::{Bench, Carrier, Engines, OpenLink};
 
 use crate::cells::{Cell, Way, What};
@@ -54,32 +55,41 @@ impl Cell {
     }
 
     pub(crate) fn frame_size(&self) -> FrameSize {
-        FrameSize::Bytes(self.what.frame_bytes() + FCS_BYTES)
+        FrameSize::Bytes(self.frame_bytes_with_fcs())
+    }
+
+    pub(crate) fn frame_bytes_with_fcs(&self) -> u16 {
+        self.what.frame_bytes() + FCS_BYTES
     }
 }
 
 impl What {
     /// Without frame check sequence.
     pub(crate) fn frame_bytes(self) -> u16 {
-        (if self == Self::RingLarge { LARGE } else { SMALL }) - FCS_BYTES
+        (if matches!(self, Self::RingLarge | Self::FeedRingLarge) { LARGE } else { SMALL }) - FCS_BYTES
     }
 
     fn carrier(self) -> Carrier {
         let veth = |link| Carrier::Veth(vec![link]);
         match self {
-            Self::Ring | Self::RingLarge | Self::BothRing => veth(OpenLink::Ring),
+            Self::Ring | Self::RingLarge | Self::RingAnswered | Self::BothRing => veth(OpenLink::Ring),
+            Self::FeedRing | Self::FeedRingLarge => veth(OpenLink::Ring),
             // Whoever cannot send live frames can still feed a kernel.
             Self::Kernel | Self::BothKernel => Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet]),
             Self::Redirect => veth(OpenLink::Ring),
-            Self::Xdp => veth(OpenLink::Xdp),
-            Self::Packet | Self::KernelByPacket => veth(OpenLink::Packet),
+            Self::Xdp | Self::FeedXdp => veth(OpenLink::Xdp),
+            Self::Packet | Self::KernelByPacket | Self::FeedPacket => veth(OpenLink::Packet),
+            Self::PacketBlocks => veth(OpenLink::PacketBlocks),
             Self::BothMemory => Carrier::Memory,
         }
     }
 
     fn engines(self) -> [Engine; 2] {
         match self {
-            Self::Ring | Self::RingLarge | Self::Xdp | Self::Packet => [Engine::Absent, Engine::Userspace],
+            Self::Ring | Self::RingLarge | Self::RingAnswered | Self::Xdp | Self::Packet | Self::PacketBlocks => {
+                [Engine::Absent, Engine::Userspace]
+            }
+            Self::FeedRing | Self::FeedRingLarge | Self::FeedXdp | Self::FeedPacket => [Engine::Absent; 2],
             Self::Kernel | Self::KernelByPacket => [Engine::Absent, Engine::Nftables],
             Self::Redirect => [Engine::Absent, Engine::Redirect],
             Self::BothRing | Self::BothMemory => [Engine::Userspace, Engine::Userspace],
@@ -102,7 +112,17 @@ impl Ground {
         scenario.traffic.frame_sizes = vec![FrameSize::Bytes(key.what.frame_bytes() + FCS_BYTES)];
         scenario.link.kernel = key.kernel;
         // A ring of large frames that is as deep as others falls out of every cache.
-        scenario.link.slots = (key.what == What::RingLarge).then_some(LARGE_SLOTS);
+        scenario.link.slots = matches!(key.what, What::RingLarge | What::FeedRingLarge).then_some(LARGE_SLOTS);
+        if key.what == What::RingAnswered {
+            scenario.traffic.direction = TrafficDirection::Both;
+        }
+        if key.second {
+            // Two that share a way out must not choose the same port of the same address.
+            let (node, gateway) = (&mut scenario.topology.node.addresses, &mut scenario.topology.gateway.addresses);
+            for address in node.iter_mut().chain(gateway) {
+                *address = Ipv4Addr::from_bits(address.to_bits() + 1);
+            }
+        }
         let engines = Engines::new(&scenario).map_err(|error| error.to_string())?;
         Ok(Self { key, scenario, engines })
     }

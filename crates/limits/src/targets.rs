@@ -65,11 +65,13 @@ pub(crate) fn rows() -> Vec<Row> {
     let new_flows = "new flows a second / nftables";
     let many = Flows::Many;
     rows.push(against(new_flows, Bound::AtLeast(5.0), Figure::Rate, ring, kernel, one_core, many, Offer::NewFlows));
-    for (claim, figure) in [
-        ("latency p50 / nftables, at half its rate", Figure::LatencyP50),
-        ("latency p99 / nftables, at half its rate", Figure::LatencyP99),
-    ] {
-        rows.push(against(claim, Bound::AtMost(1.0), figure, ring, kernel, pipelined, Flows::One, Offer::Latency));
+    for flows in [Flows::One, Flows::Many] {
+        for (claim, figure) in [
+            ("latency p50 / nftables, at half its rate", Figure::LatencyP50),
+            ("latency p99 / nftables, at half its rate", Figure::LatencyP99),
+        ] {
+            rows.push(against(claim, Bound::AtMost(1.0), figure, ring, kernel, pipelined, flows, Offer::Latency));
+        }
     }
     rows.push(Row {
         claim: "memory, both layers, one core, Mpps",
@@ -85,18 +87,47 @@ pub(crate) fn rows() -> Vec<Row> {
         of: cell(What::RingLarge, pipelined, Flows::One, Offer::FlatOut),
         over: None,
     });
+    let alone = |flows, offer| cell(What::FeedRing, one_core, flows, offer);
+    rows.push(Row {
+        claim: "generator's rate / with 1 flow",
+        bound: Bound::AtLeast(0.8),
+        figure: Figure::Rate,
+        of: alone(Flows::Million, Offer::Alone),
+        over: Some(alone(Flows::One, Offer::Alone)),
+    });
+    for (claim, offer) in [
+        ("send lag p99.9 at half the generator's rate, µs", Offer::LagConstant),
+        ("the same with Poisson arrivals, µs", Offer::LagPoisson),
+    ] {
+        let (bound, figure) = (Bound::AtMost(50.0), Figure::SendLagP999Us);
+        rows.push(Row { claim, bound, figure, of: alone(many, offer), over: None });
+    }
     rows
+}
+
+/// What is measured without a target: what there is to compare with, and what is told beside.
+fn beside() -> Vec<Cell> {
+    let cell = |what, way, flows, offer| Cell { what, way, flows, offer };
+    let mut cells = vec![
+        cell(What::PacketBlocks, Way::Pipelined, Flows::Many, Offer::LossFree),
+        cell(What::BothMemory, Way::TwoCores, Flows::Many, Offer::FlatOut),
+    ];
+    cells.extend([Way::OneCore, Way::Pipelined].map(|way| cell(What::RingAnswered, way, Flows::One, Offer::RoundTrip)));
+    cells
 }
 
 /// What has to be measured for them, each once; what others build on comes first.
 pub(crate) fn cells() -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
-    for cell in rows().iter().flat_map(|row| [Some(row.of), row.over]).flatten() {
+    let measured: Vec<Cell> =
+        rows().iter().flat_map(|row| [Some(row.of), row.over]).flatten().chain(beside()).collect();
+    let feeds = measured.iter().filter_map(Cell::feed);
+    for cell in measured.iter().copied().chain(feeds) {
         if !cells.contains(&cell) {
             cells.push(cell);
         }
     }
-    cells.sort_by_key(|cell| cell.offer == Offer::Latency);
+    cells.sort_by_key(|cell| cell.paced_by().is_some());
     cells
 }
 
@@ -105,14 +136,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_has_a_rate_to_be_measured_at() {
+    fn what_goes_by_a_rate_comes_after_it() {
         let cells = cells();
-        let without_loss = |cell: &Cell| {
-            let rate = Cell { what: What::Kernel, offer: Offer::LossFree, ..*cell };
-            cells.iter().position(|other| *other == rate)
-        };
-        for (at, cell) in cells.iter().enumerate().filter(|(_, cell)| cell.offer == Offer::Latency) {
-            assert!(without_loss(cell).is_some_and(|rate| rate < at), "{cell:?}");
+        for (at, cell) in cells.iter().enumerate() {
+            if let Some(paced_by) = cell.paced_by() {
+                let rate = cells.iter().position(|other| *other == paced_by);
+                assert!(rate.is_some_and(|rate| rate < at), "{cell:?}");
+            }
         }
     }
 
@@ -120,8 +150,8 @@ mod tests {
     fn quotients_are_of_like_and_like() {
         for row in rows() {
             if let Some(over) = row.over {
-                assert_eq!((row.of.way, row.of.flows, row.of.offer), (over.way, over.flows, over.offer), "{row:?}");
-                assert_ne!(row.of.what, over.what);
+                assert_eq!((row.of.way, row.of.offer), (over.way, over.offer), "{row:?}");
+                assert_ne!(row.of.what == over.what, row.of.flows == over.flows, "{row:?}");
             }
         }
     }

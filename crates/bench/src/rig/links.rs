@@ -2,7 +2,7 @@
 
 use natrig_lab::lease::Lease;
 use natrig_lab::topology::Port;
-use natrig_link::packet::{PacketLink, PacketOptions};
+use natrig_link::packet::{PacketLink, PacketOptions, Reception};
 use natrig_link::pnet::PnetLink;
 use natrig_link::redirect::Redirect;
 use natrig_link::ring::{self, LIVE_FRAMES_MIN, RingOptions};
@@ -24,6 +24,8 @@ pub enum OpenLink {
     Xdp,
     /// AF_PACKET with a mapped ring.
     Packet,
+    /// The same, received in blocks (TPACKET_V3).
+    PacketBlocks,
     /// pnet's datalink channel.
     Pnet,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Links {
     pub(crate) layers: LayerLinks,
     /// Boxes that nobody forwards at.
     _redirects: Vec<Redirect>,
+    /// Ends of the way where nothing stands: programs that drop whatever arrives.
+    _drops: Vec<Box<dyn Link>>,
     /// Whether threads of the kernel's take in what the generator sends.
     into_threads: bool,
     /// Longest frame that all of them carry, in bytes.
@@ -99,6 +103,7 @@ impl Links {
             tester: Ends { pods, internet },
             layers: LayerLinks { node, gateway },
             _redirects: Vec::new(),
+            _drops: Vec::new(),
             into_threads: false,
             frame_len_max,
         }
@@ -132,6 +137,15 @@ impl Links {
         // among all those left (kernel: `page_pool_release_retry`, `mem_allocator_disconnect`): some thousand calls on, the generator's
         // processor does nothing else. A thread of the kernel's consumes when it likes.
         let start_live_min = if into_threads { usize::MAX } else { LIVE_FRAMES_MIN };
+        let mut drops = Vec::new();
+        if lineup.gateway == Engine::Absent && matches!(how, OpenLink::Ring | OpenLink::Xdp) {
+            // A ring that is full for ever. Others that arrive by no NAPI are dropped by the kernel, as nobody's.
+            let end = [Port::GatewayInside.interface()];
+            let namespace = Port::GatewayInside.namespace();
+            drops = within(lease, namespace, &end, || {
+                open_links(OpenLink::Ring, &end, Some(1), frame_len_max, LIVE_FRAMES_MIN)
+            })?;
+        }
         let mut redirects = Vec::new();
         let mut double = |engine: Engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
             let (namespace, interfaces) = (inside.namespace(), [inside.interface(), outside.interface()]);
@@ -158,6 +172,7 @@ impl Links {
             },
             layers: LayerLinks { node, gateway },
             _redirects: redirects,
+            _drops: drops,
             into_threads,
             frame_len_max,
         })
@@ -293,9 +308,10 @@ fn open_links(
             let options = XdpOptions { frame_len_max, rx_slots, ..XdpOptions::default() };
             Ok(xdp::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
-        OpenLink::Packet => {
+        OpenLink::Packet | OpenLink::PacketBlocks => {
             let rx_slots = slots.unwrap_or_else(|| PacketOptions::default().rx_slots);
-            let options = PacketOptions { frame_len_max, rx_slots, ..PacketOptions::default() };
+            let reception = if how == OpenLink::Packet { Reception::Slots } else { Reception::Blocks };
+            let options = PacketOptions { frame_len_max, rx_slots, reception, ..PacketOptions::default() };
             interfaces.iter().map(|interface| PacketLink::open(interface, &options).map(boxed)).collect()
         }
         OpenLink::Pnet => interfaces.iter().map(|interface| PnetLink::open(interface).map(boxed)).collect(),

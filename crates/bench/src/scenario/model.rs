@@ -434,8 +434,8 @@ const fn inside_calls() -> KernelWork {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// Chosen from those that the process may use: one for the generator and one for the system under test where there are two, else
-    /// all on one.
+    /// Chosen from those that the process may use: one for the generator and one for the system under test where there are two, the
+    /// pair that carried most when each was tried for a moment at the start; else all on one.
     Auto,
     /// All on one, in one thread: it sends a burst, moves it through the layers, receives it, and begins again. Nothing can overflow and
     /// no memory is passed between processors, but how a design behaves under more load than it carries is not seen.

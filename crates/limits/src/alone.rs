@@ -1,0 +1,79 @@
+//! The generator alone: how much it sends into an end that only drops, and how late.
+
+use std::sync::Arc;
+
+use natrig_bench::result::Role;
+use natrig_bench::{Bench, Ends, Polled, RigError, Subject, Talk};
+use natrig_traffic::{FlowSet, FrameSizes, Generator, GeneratorConfig, Schedule, SendProgress};
+
+use crate::record::{RoleCost, Round};
+
+/// Sends, and receives nothing.
+pub(crate) struct Alone {
+    generator: Generator,
+    schedule: Schedule,
+    /// In calls that sent something.
+    busy_ns: u64,
+}
+
+impl Talk for Alone {
+    fn begin(&mut self, trial: u8, epoch_ns: u64) {
+        self.generator.begin(trial, self.schedule.clone(), epoch_ns);
+        self.busy_ns = 0;
+    }
+
+    fn poll(&mut self, ends: &mut Ends, now_ns: u64, may_send: bool) -> Result<Polled, RigError> {
+        let sent_before = self.generator.counts().sent;
+        let all_sent = may_send && self.generator.send_due(&mut *ends.pods, now_ns)? == SendProgress::Finished;
+        if self.generator.counts().sent > sent_before {
+            self.busy_ns += natrig_link::clock::now_ns() - now_ns;
+        }
+        Ok(Polled { arrived: 0, all_sent })
+    }
+
+    /// Nothing that was sent is waited for.
+    fn is_complete(&self) -> bool {
+        true
+    }
+}
+
+/// Sends `schedule`, which lasts `duration_ns`, and says what left.
+///
+/// # Errors
+/// Why it could not, in words.
+pub(crate) fn send(
+    bench: &mut Bench<'_>,
+    mut subject: Subject,
+    flows: &Arc<FlowSet>,
+    frame_bytes_with_fcs: u16,
+    schedule: Schedule,
+    duration_ns: u64,
+) -> Result<Round, String> {
+    let sizes = FrameSizes::cycle(&[frame_bytes_with_fcs]).map_err(|error| error.to_string())?;
+    let generator = Generator::new(GeneratorConfig {
+        flows: Arc::clone(flows),
+        sizes,
+        endpoint: subject.initiator(bench),
+        burst: subject.burst(bench),
+        refused: subject.refused(bench),
+    });
+    let generator = generator.map_err(|error| error.to_string())?;
+    let mut alone = Alone { generator, schedule, busy_ns: 0 };
+    let account = subject.session(bench, &mut alone, duration_ns).map_err(|error| error.to_string())?;
+    let counts = alone.generator.counts();
+    let lost: u64 = account.drops.iter().map(|drop| drop.frames).sum();
+    let left = counts.sent.saturating_sub(counts.refused + lost);
+    let seconds = account.end.sent_after_ns.max(duration_ns) as f64 / 1e9;
+    let p999 = (!counts.lag_ns.is_empty()).then(|| counts.lag_ns.value_at_quantile(0.999) as f64);
+    Ok(Round {
+        rate_pps: left as f64 / seconds,
+        lost: (counts.refused + lost) as i64,
+        roles: vec![RoleCost {
+            role: Role::Generator,
+            cpu: None,
+            ns_per_packet: alone.busy_ns as f64 / left.max(1) as f64,
+        }],
+        send_lag_ns_p999: p999,
+        ..Round::default()
+    })
+}
