@@ -1,10 +1,13 @@
 //! The generator alone: how much it sends into an end that only drops, and how late.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use natrig_bench::result::Role;
 use natrig_bench::{Bench, Ends, Polled, RigError, Subject, Talk};
+use natrig_link::{Link, LinkDescription, LinkKind, LinkStats, RecvError, SendError};
 use natrig_traffic::{FlowSet, FrameSizes, Generator, GeneratorConfig, Schedule, SendProgress};
+use natrig_wire::Frame;
 
 use crate::record::{RoleCost, Round};
 
@@ -12,6 +15,8 @@ use crate::record::{RoleCost, Round};
 pub(crate) struct Alone {
     generator: Generator,
     schedule: Schedule,
+    /// What it hands its frames to.
+    to: To,
     /// In calls that sent something.
     busy_ns: u64,
 }
@@ -24,7 +29,11 @@ impl Talk for Alone {
 
     fn poll(&mut self, ends: &mut Ends, now_ns: u64, may_send: bool) -> Result<Polled, RigError> {
         let sent_before = self.generator.counts().sent;
-        let all_sent = may_send && self.generator.send_due(&mut *ends.pods, now_ns)? == SendProgress::Finished;
+        let link: &mut dyn Link = match self.to {
+            To::Link => &mut *ends.pods,
+            To::Nobody => &mut Nobody,
+        };
+        let all_sent = may_send && self.generator.send_due(link, now_ns)? == SendProgress::Finished;
         if self.generator.counts().sent > sent_before {
             self.busy_ns += natrig_link::clock::now_ns() - now_ns;
         }
@@ -34,6 +43,41 @@ impl Talk for Alone {
     /// Nothing that was sent is waited for.
     fn is_complete(&self) -> bool {
         true
+    }
+}
+
+/// Where the frames go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    /// Into the link.
+    Link,
+    /// Nowhere: what is late then is late for the machine's sake.
+    Nobody,
+}
+
+/// Takes every frame and does nothing with it.
+#[derive(Debug)]
+struct Nobody;
+
+impl Link for Nobody {
+    fn recv(&mut self, _: usize, _: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
+        Ok(0)
+    }
+
+    fn send(&mut self, _: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        Ok(pick.len())
+    }
+
+    fn stats(&mut self) -> LinkStats {
+        LinkStats::default()
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn describe(&self) -> LinkDescription {
+        LinkDescription { kind: LinkKind::Memory, slots: 0, slot_bytes: 0, notes: Vec::new() }
     }
 }
 
@@ -48,6 +92,7 @@ pub(crate) fn send(
     frame_bytes_with_fcs: u16,
     schedule: Schedule,
     duration_ns: u64,
+    to: To,
 ) -> Result<Round, String> {
     let sizes = FrameSizes::cycle(&[frame_bytes_with_fcs]).map_err(|error| error.to_string())?;
     let generator = Generator::new(GeneratorConfig {
@@ -58,7 +103,7 @@ pub(crate) fn send(
         refused: subject.refused(bench),
     });
     let generator = generator.map_err(|error| error.to_string())?;
-    let mut alone = Alone { generator, schedule, busy_ns: 0 };
+    let mut alone = Alone { generator, schedule, to, busy_ns: 0 };
     let account = subject.session(bench, &mut alone, duration_ns).map_err(|error| error.to_string())?;
     let counts = alone.generator.counts();
     let lost: u64 = account.drops.iter().map(|drop| drop.frames).sum();

@@ -93,6 +93,8 @@ pub(crate) enum Offer {
     LagConstant,
     /// The same with exponential gaps.
     LagPoisson,
+    /// As in equal gaps, but frames are made and handed to nobody: the machine's own share of the lag.
+    LagFloor,
     /// A frame now and then, and its answer; the round trip counts.
     RoundTrip,
 }
@@ -191,6 +193,7 @@ impl Offer {
             Self::Alone => "into a drop",
             Self::LagConstant => "half, constant",
             Self::LagPoisson => "half, Poisson",
+            Self::LagFloor => "half, to nobody",
             Self::RoundTrip => "idle round trip",
         }
     }
@@ -204,7 +207,7 @@ impl Cell {
     pub(crate) fn paced_by(&self) -> Option<Self> {
         match self.offer {
             Offer::Latency => Some(Self { what: What::Kernel, offer: Offer::LossFree, ..*self }),
-            Offer::LagConstant | Offer::LagPoisson => Some(Self { offer: Offer::Alone, ..*self }),
+            Offer::LagConstant | Offer::LagPoisson | Offer::LagFloor => Some(Self { offer: Offer::Alone, ..*self }),
             Offer::LossFree | Offer::FlatOut | Offer::NewFlows | Offer::Alone | Offer::RoundTrip => None,
         }
     }

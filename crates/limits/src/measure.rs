@@ -14,10 +14,11 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::alone::{self, To};
 use crate::cells::{Cell, Flows, MILLION, Offer, Way, What};
 use crate::record::{CellRecord, RoleCost, Round};
 use crate::stand::{Cores, Ground, Key};
-use crate::{PathLimits, Settings, alone, base, targets};
+use crate::{PathLimits, Settings, base, targets};
 
 /// More than any generator sends, so that a frame is always due.
 const FLAT_OUT_PPS: f64 = 50e6;
@@ -240,7 +241,7 @@ impl Task<'_> {
             (Offer::LossFree, [bench]) => self.search(bench),
             (Offer::Latency, [bench]) => self.latency(bench),
             (Offer::NewFlows, [bench]) => self.new_flows(bench),
-            (Offer::Alone | Offer::LagConstant | Offer::LagPoisson, [bench]) => self.alone(bench),
+            (Offer::Alone | Offer::LagConstant | Offer::LagPoisson | Offer::LagFloor, [bench]) => self.alone(bench),
             (Offer::RoundTrip, [bench]) => self.round_trip(bench),
             (Offer::FlatOut, [bench]) => {
                 let mut experiment = self.experiment(bench)?;
@@ -322,17 +323,19 @@ impl Task<'_> {
     }
 
     fn alone(&self, bench: &mut Bench<'_>) -> Result<Found, String> {
-        let (arrivals, rate_pps) = match (self.cell.offer, self.pace_pps) {
-            (Offer::LagConstant, Some(pps)) => (Arrivals::Constant, pps / 2.0),
-            (Offer::LagPoisson, Some(pps)) => (Arrivals::Poisson, pps / 2.0),
-            (Offer::LagConstant | Offer::LagPoisson, None) => return Ok(Found::default()),
-            (Offer::Alone, _) => (Arrivals::Constant, FLAT_OUT_PPS),
-            (offer, _) => return Err(format!("send alone what is offered {}", offer.words())),
+        let (arrivals, rate_pps, to) = match (self.cell.offer, self.pace_pps) {
+            (Offer::LagConstant, Some(pps)) => (Arrivals::Constant, pps / 2.0, To::Link),
+            (Offer::LagPoisson, Some(pps)) => (Arrivals::Poisson, pps / 2.0, To::Link),
+            (Offer::LagFloor, Some(pps)) => (Arrivals::Constant, pps / 2.0, To::Nobody),
+            (Offer::Alone, _) => (Arrivals::Constant, FLAT_OUT_PPS, To::Link),
+            // There was no rate to take half of.
+            _ => return Ok(Found::default()),
         };
         let duration_ns = u64::from(self.settings.trial_ms) * 1_000_000;
         let schedule = Schedule::new(arrivals, rate_pps, duration_ns, self.seed >> 11);
         let subject = Subject::new(bench, 0, self.cell.what.design(), self.seed).map_err(words)?;
-        let round = alone::send(bench, subject, self.flows, self.cell.frame_bytes_with_fcs(), schedule, duration_ns)?;
+        let round =
+            alone::send(bench, subject, self.flows, self.cell.frame_bytes_with_fcs(), schedule, duration_ns, to)?;
         Ok(Found { round: Some(round), wrong: 0 })
     }
 

@@ -111,6 +111,7 @@ fn beside() -> Vec<Cell> {
     let mut cells = vec![
         cell(What::PacketBlocks, Way::Pipelined, Flows::Many, Offer::LossFree),
         cell(What::BothMemory, Way::TwoCores, Flows::Many, Offer::FlatOut),
+        cell(What::FeedRing, Way::OneCore, Flows::Many, Offer::LagFloor),
     ];
     cells.extend([Way::OneCore, Way::Pipelined].map(|way| cell(What::RingAnswered, way, Flows::One, Offer::RoundTrip)));
     cells
