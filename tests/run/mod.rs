@@ -15,7 +15,7 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 37] = [
+pub(crate) const CASES: [Case; 38] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -36,6 +36,7 @@ pub(crate) const CASES: [Case; 37] = [
     case("run::namespaces_refused_packet_links_are_an_error", Ordinary, refused::packet_links),
     case("run::namespaces_refused_a_world_is_an_error", Ordinary, refused::world),
     case("run::a_toggle_and_its_report", Anybody, toggled::toggle),
+    in_namespaces("run::the_kernels_connections_break_as_is_told", Each, toggled::kernel),
     case("run::sides_are_compared_if_they_can_be", Anybody, compared::sides),
     case("run::a_regression_is_a_failure_if_it_was_to_be_one", Anybody, compared::regression),
     case("run::what_is_kept_can_be_read_again", Anybody, compared::kept),

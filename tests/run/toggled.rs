@@ -1,7 +1,10 @@
 //! The toggle, from the file to the page.
 
 use std::fs;
+use std::thread;
 
+use natrig_bench::test::RecordOf;
+use natrig_cutover::{GatewayOutcome, Toggle};
 use serde_json::Value;
 
 use crate::support::harness::Outcome;
@@ -36,4 +39,67 @@ pub(crate) fn toggle(place: &Place<'_>) -> Outcome {
     assert_eq!(ended.code, Some(2), "{ended}");
     assert!(ended.stderr.contains("wrong.toml:7:10") && ended.stderr.contains("did you mean \"bpf\"?"), "{ended}");
     Ok(())
+}
+
+/// Linux' own TCP breaks where the virtual clock says that it does, and learns of it in the same way: behind each kind of gateway, at nodes
+/// that decide for each packet, and at the kernel's own masquerading.
+pub(crate) fn kernel(place: &Place<'_>) -> Outcome {
+    let all = ["aws-natgw", "azure-natgw", "gcp-cloudnat-dynamic", "netfilter", "rfc4787", "nftables"];
+    let worlds: [(&str, &str, &[&str]); 4] = [
+        ("change = \"masquerade-off\"", "engine = \"bpf\"", &all),
+        ("change = \"masquerade-off\"", "engine = \"conntrack\"\nprofile = \"netfilter\"", &["aws-natgw", "nftables"]),
+        ("change = \"masquerade-on\"", "engine = \"conntrack\"\nprofile = \"netfilter\"", &["aws-natgw"]),
+        (
+            "change = \"masquerade-off\"",
+            "engine = \"conntrack-other-interface\"\nprofile = \"netfilter\"",
+            &["aws-natgw", "gcp-cloudnat-dynamic"],
+        ),
+    ];
+    // Real time: all at once, as nobody has much to do.
+    thread::scope(|scope| {
+        let worlds = worlds.iter().enumerate().map(|(nth, (change, node, gateways))| {
+            scope.spawn(move || agrees(place, &format!("{nth}"), change, node, gateways))
+        });
+        worlds.collect::<Vec<_>>().into_iter().for_each(|world| world.join().unwrap());
+    });
+    Ok(())
+}
+
+fn agrees(place: &Place<'_>, name: &str, change: &str, node: &str, gateways: &[&str]) {
+    let settings = |stack: &str, gateways: &[&str], clients: &str| {
+        format!(
+            "test = \"toggle\"\n[toggle]\nstack = \"{stack}\"\n{change}\n{}[node]\ncount = 2\npods = 2\n{node}\n\
+             [gateway]\nprofiles = {gateways:?}\n{clients}",
+            if stack == "kernel" { "observe_s = 12\n" } else { "" },
+        )
+    };
+    let run = |stack: &str, text: String| -> RecordOf<Toggle> {
+        let (file, out) = (format!("{stack}-{name}.toml"), format!("{stack}-{name}"));
+        place.file(&file, &text);
+        let mut ended = place.run(["run", &file, "--json", "--out", &out]);
+        // Programs did not get the processor: the machine's others have it.
+        for _ in 0..3 {
+            if ended.code == Some(4) {
+                ended = place.run(["run", &file, "--json", "--out", &out]);
+            }
+        }
+        assert_eq!(ended.code, Some(0), "{ended}");
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let kernel = run("kernel", settings("kernel", gateways, "[clients]\ntcp_retries2 = 3\n"));
+    let oracles: Vec<&str> = gateways.iter().map(|name| if *name == "nftables" { "netfilter" } else { name }).collect();
+    let told = run("virtual", settings("virtual", &oracles, ""));
+    for (real, oracle) in kernel.measured.gateways.iter().zip(&told.measured.gateways) {
+        assert!(real.balances(), "{real:?}");
+        compare(&format!("{node} behind {}", real.gateway), real, oracle);
+    }
+}
+
+fn compare(what: &str, real: &GatewayOutcome, oracle: &GatewayOutcome) {
+    for (real, oracle) in real.classes.iter().zip(&oracle.classes) {
+        let of = (&real.class, real.connections, real.broken, real.never_noticed, &real.noticed, real.recovered);
+        let told =
+            (&oracle.class, oracle.connections, oracle.broken, oracle.never_noticed, &oracle.noticed, oracle.recovered);
+        assert_eq!(of, told, "{what}: {real:?}");
+    }
 }

@@ -1,13 +1,12 @@
 //! The programs in the pods: what they do with a connection, when they notice that it is broken, and how they recover.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use natrig_bench::scenario::Word;
 use natrig_bench::words;
-use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp;
 
-use crate::host::Host;
+use crate::connection::{Connection, State};
+use crate::pace::{Pace, ns};
 use crate::path::SECOND_NS;
 
 words! {
@@ -41,6 +40,8 @@ words! {
         ApplicationTimeout = "application-timeout",
         /// The pod was moved before the transfer was done.
         Cut = "cut",
+        /// The other end closed it, though it had more to say.
+        Closed = "closed",
     }
 }
 
@@ -55,16 +56,6 @@ impl ClientClass {
             Self::Download => 7005,
         }
     }
-
-    /// A connection without progress for so long is dead.
-    const fn patience_ns(self) -> u64 {
-        match self {
-            Self::ActiveWriter | Self::Download => 5 * SECOND_NS,
-            Self::IdleReader => 25 * SECOND_NS,
-            Self::Keepalive => 130 * SECOND_NS,
-            Self::RequestResponse | Self::WithinVpc => 10 * SECOND_NS,
-        }
-    }
 }
 
 /// What an active writer sends at a time, in bytes.
@@ -73,20 +64,7 @@ const WRITE_LEN: usize = 200;
 pub(crate) const REQUEST_LEN: usize = 100;
 /// What an answer has, in bytes.
 pub(crate) const ANSWER_LEN: usize = 1000;
-/// How long a program waits for an answer.
-const ANSWER_NS: u64 = 5 * SECOND_NS;
-/// How long TCP retransmits: what 15 retries come to (Linux, net.ipv4.tcp_retries2).
-pub(crate) const RETRANSMIT_NS: u64 = 924 * SECOND_NS;
-/// How long TCP tries to connect: 6 retries of a SYN (Linux, net.ipv4.tcp_syn_retries).
-const CONNECT_NS: u64 = 127 * SECOND_NS;
-/// How often keepalive asks.
-const KEEPALIVE_S: u64 = 60;
-/// When keepalive gives up: nine questions 75 s apart (Linux, net.ipv4.tcp_keepalive_probes and _intvl) after the first.
-const KEEPALIVE_NS: u64 = (KEEPALIVE_S + 9 * 75) * SECOND_NS;
-/// How long a program waits before it connects again.
-const RECONNECT_NS: u64 = SECOND_NS;
-
-/// Where a connection is.
+/// What a program is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Waiting { until_ns: u64 },
@@ -96,21 +74,22 @@ enum Phase {
 
 /// A program and its connection.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct Client<C> {
     pub(crate) class: ClientClass,
     pub(crate) node: usize,
-    server: Ipv4Addr,
-    handle: SocketHandle,
+    pub(crate) connection: C,
+    own: Ipv4Addr,
+    server: SocketAddrV4,
+    pace: Pace,
     /// Of the connection now.
     pub(crate) local_port: u16,
     phase: Phase,
     next_ns: u64,
     asked_ns: Option<u64>,
     answer_left: usize,
-    queued: usize,
-    unacknowledged_since_ns: Option<u64>,
+    /// Segments that had come when this was looked at last, and when that was.
+    heard: u64,
     heard_ns: u64,
-    was_reset: bool,
     progress_ns: u64,
     /// The pod is being emptied: the program ends what it does and starts again elsewhere.
     drained: bool,
@@ -150,42 +129,33 @@ impl Fate {
     }
 }
 
-impl Client {
+impl<C: Connection> Client<C> {
+    /// A program at `own` that talks to a server from `start_ns` on, from `first_port` at first.
     pub(crate) fn new(
         class: ClientClass,
         node: usize,
+        (own, first_port): (Ipv4Addr, u16),
         server: Ipv4Addr,
-        first_port: u16,
-        host: &mut Host,
-        start_ns: u64,
+        connection: C,
+        (pace, start_ns): (&Pace, u64),
     ) -> Self {
         Self {
             class,
             node,
-            server,
-            handle: host.add_socket(),
+            connection,
+            own,
+            server: SocketAddrV4::new(server, class.server_port()),
+            pace: pace.clone(),
             local_port: first_port,
             phase: Phase::Waiting { until_ns: start_ns },
             next_ns: start_ns,
             asked_ns: None,
             answer_left: 0,
-            queued: 0,
-            unacknowledged_since_ns: None,
+            heard: 0,
             heard_ns: start_ns,
-            was_reset: false,
             progress_ns: 0,
             drained: false,
             fate: Fate::default(),
-        }
-    }
-
-    /// A packet of the connection came in.
-    pub(crate) fn heard(&mut self, reset: bool, now_ns: u64) {
-        self.was_reset |= reset;
-        self.heard_ns = now_ns;
-        let original = self.fate.noticed.is_none() && !self.fate.closed;
-        if original && !reset && self.fate.changed_ns.is_some_and(|changed_ns| now_ns > changed_ns + SECOND_NS / 10) {
-            self.fate.heard_after += 1;
         }
     }
 
@@ -198,18 +168,18 @@ impl Client {
     }
 
     /// The pod is being emptied: clients that can close do. A download goes on until it is cut.
-    pub(crate) fn drain(&mut self, host: &mut Host) {
+    pub(crate) fn drain(&mut self, host: &mut C::Host) {
         self.drained = true;
         if self.class != ClientClass::Download {
-            host.socket(self.handle).close();
+            self.connection.close(host);
             self.fate.closed = true;
         }
     }
 
     /// The pod is gone; its successor starts.
-    pub(crate) fn restart(&mut self, host: &mut Host, now_ns: u64) {
+    pub(crate) fn restart(&mut self, host: &mut C::Host, now_ns: u64) {
         if !self.fate.closed {
-            self.lost(Notice::Cut, host, now_ns);
+            self.lost(Notice::Cut, now_ns);
         }
         self.drained = false;
         self.reconnect(host, now_ns);
@@ -217,7 +187,7 @@ impl Client {
 
     fn works(&self, now_ns: u64) -> bool {
         let since_ns = if self.class == ClientClass::Keepalive { self.heard_ns } else { self.progress_ns };
-        self.phase == Phase::Open && now_ns - since_ns <= self.class.patience_ns()
+        self.phase == Phase::Open && now_ns - since_ns <= self.pace.patience_ns(self.class)
     }
 
     /// The last word on the connection.
@@ -226,59 +196,45 @@ impl Client {
     }
 
     /// Does what is due.
-    pub(crate) fn drive(&mut self, host: &mut Host, now_ns: u64) {
+    pub(crate) fn drive(&mut self, host: &mut C::Host, now_ns: u64) {
         match self.phase {
-            Phase::Waiting { until_ns } if now_ns >= until_ns && !self.drained => self.connect(host, now_ns),
+            Phase::Waiting { until_ns } if now_ns >= until_ns && !self.drained => {
+                if self.connection.connect(host, self.server, (self.own, self.local_port)) {
+                    self.phase = Phase::Connecting { since_ns: now_ns };
+                } else {
+                    self.reconnect(host, now_ns);
+                }
+            }
             Phase::Waiting { .. } => {}
-            Phase::Connecting { since_ns } => self.connecting(host, since_ns, now_ns),
+            Phase::Connecting { since_ns } => match self.connection.state(host, now_ns) {
+                State::Open => self.opened(host, now_ns),
+                State::Connecting if now_ns - since_ns <= ns(self.pace.connect_ms) => {}
+                State::Connecting | State::Ended(_) => self.reconnect(host, now_ns),
+            },
             Phase::Open => self.open(host, now_ns),
         }
     }
 
-    fn connect(&mut self, host: &mut Host, now_ns: u64) {
-        self.was_reset = false;
-        let to = (self.server, self.class.server_port());
-        if host.connect(self.handle, to, self.local_port) {
-            self.phase = Phase::Connecting { since_ns: now_ns };
+    fn opened(&mut self, host: &mut C::Host, now_ns: u64) {
+        if self.class == ClientClass::Keepalive {
+            self.connection.keep_alive(host);
+            // It makes no other progress.
+            self.progress(now_ns);
         }
+        (self.asked_ns, self.answer_left, self.heard) = (None, 0, self.connection.heard(host));
+        (self.heard_ns, self.progress_ns, self.next_ns) = (now_ns, now_ns, now_ns);
+        self.phase = Phase::Open;
     }
 
-    fn connecting(&mut self, host: &mut Host, since_ns: u64, now_ns: u64) {
-        let socket = host.socket(self.handle);
-        if socket.state() == tcp::State::Established {
-            if self.class == ClientClass::Keepalive {
-                socket.set_keep_alive(Some(smoltcp::time::Duration::from_secs(KEEPALIVE_S)));
-                // It makes no other progress.
-                self.progress(now_ns);
+    fn open(&mut self, host: &mut C::Host, now_ns: u64) {
+        self.listen(host, now_ns);
+        let read = self.connection.read(host);
+        let acknowledged = self.connection.acknowledged(host);
+        if let State::Ended(how) = self.connection.state(host, now_ns) {
+            if let Some(how) = how {
+                self.lost(how, now_ns);
             }
-            (self.asked_ns, self.answer_left, self.queued, self.unacknowledged_since_ns) = (None, 0, 0, None);
-            (self.heard_ns, self.progress_ns, self.next_ns) = (now_ns, now_ns, now_ns);
-            self.phase = Phase::Open;
-        } else if !socket.is_open() || now_ns - since_ns > CONNECT_NS {
-            self.reconnect(host, now_ns);
-        }
-    }
-
-    fn open(&mut self, host: &mut Host, now_ns: u64) {
-        let socket = host.socket(self.handle);
-        let mut read = 0;
-        while socket.can_recv() {
-            read += socket.recv(|data| (data.len(), data.len())).unwrap_or(0);
-        }
-        let queued = socket.send_queue();
-        if queued < self.queued || queued > 0 && self.unacknowledged_since_ns.is_none() {
-            self.unacknowledged_since_ns = Some(now_ns);
-        }
-        if queued == 0 {
-            self.unacknowledged_since_ns = None;
-        }
-        let acknowledged = queued < self.queued;
-        self.queued = queued;
-        if !socket.is_open() || self.was_reset {
-            return self.ended(host, now_ns);
-        }
-        if self.unacknowledged_since_ns.is_some_and(|since_ns| now_ns - since_ns > RETRANSMIT_NS) {
-            return self.broken(Notice::Timeout, host, now_ns);
+            return self.reconnect(host, now_ns);
         }
         match self.class {
             ClientClass::ActiveWriter => {
@@ -286,41 +242,44 @@ impl Client {
                     self.progress(now_ns);
                 }
                 if now_ns >= self.next_ns && !self.drained {
-                    self.send(WRITE_LEN, host);
-                    self.next_ns = now_ns + SECOND_NS;
+                    self.connection.write(host, WRITE_LEN);
+                    self.next_ns = now_ns + ns(self.pace.write_ms);
                 }
             }
             ClientClass::IdleReader | ClientClass::Download if read > 0 => self.progress(now_ns),
-            ClientClass::IdleReader | ClientClass::Download => {}
-            ClientClass::Keepalive if now_ns - self.heard_ns > KEEPALIVE_NS => {
-                self.broken(Notice::KeepaliveTimeout, host, now_ns);
-            }
-            ClientClass::Keepalive => {}
+            ClientClass::IdleReader | ClientClass::Download | ClientClass::Keepalive => {}
             ClientClass::RequestResponse | ClientClass::WithinVpc => self.ask(read, host, now_ns),
         }
     }
 
-    fn ask(&mut self, read: usize, host: &mut Host, now_ns: u64) {
+    /// Whether something has come in.
+    fn listen(&mut self, host: &mut C::Host, now_ns: u64) {
+        let heard = self.connection.heard(host);
+        let news = heard.saturating_sub(self.heard);
+        if news == 0 {
+            return;
+        }
+        (self.heard, self.heard_ns) = (heard, now_ns);
+        let original = self.fate.noticed.is_none() && !self.fate.closed;
+        if original && self.fate.changed_ns.is_some_and(|changed_ns| now_ns > changed_ns + SECOND_NS / 10) {
+            self.fate.heard_after += news;
+        }
+    }
+
+    fn ask(&mut self, read: usize, host: &mut C::Host, now_ns: u64) {
         if let Some(asked_ns) = self.asked_ns {
             self.answer_left = self.answer_left.saturating_sub(read);
             if self.answer_left == 0 {
                 self.asked_ns = None;
                 self.progress(now_ns);
-            } else if now_ns - asked_ns > ANSWER_NS {
-                self.broken(Notice::ApplicationTimeout, host, now_ns);
+            } else if now_ns - asked_ns > ns(self.pace.answer_ms) {
+                self.lost(Notice::ApplicationTimeout, now_ns);
+                self.reconnect(host, now_ns);
             }
         } else if now_ns >= self.next_ns && !self.drained {
-            self.send(REQUEST_LEN, host);
-            (self.asked_ns, self.answer_left, self.next_ns) = (Some(now_ns), ANSWER_LEN, now_ns + SECOND_NS);
-        }
-    }
-
-    fn send(&mut self, len: usize, host: &mut Host) {
-        let socket = host.socket(self.handle);
-        if socket.can_send() {
-            // A full buffer takes less: then the connection is stuck anyway.
-            let _ = socket.send_slice(&[0x55; WRITE_LEN][..len]);
-            self.queued = socket.send_queue();
+            self.connection.write(host, REQUEST_LEN);
+            let next_ns = now_ns + ns(self.pace.ask_ms);
+            (self.asked_ns, self.answer_left, self.next_ns) = (Some(now_ns), ANSWER_LEN, next_ns);
         }
     }
 
@@ -336,28 +295,15 @@ impl Client {
         }
     }
 
-    /// The stack has closed the connection.
-    fn ended(&mut self, host: &mut Host, now_ns: u64) {
-        if self.was_reset { self.broken(Notice::Reset, host, now_ns) } else { self.reconnect(host, now_ns) }
-    }
-
-    fn broken(&mut self, how: Notice, host: &mut Host, now_ns: u64) {
-        self.lost(how, host, now_ns);
-        self.reconnect(host, now_ns);
-    }
-
-    fn lost(&mut self, how: Notice, host: &mut Host, now_ns: u64) {
-        if how == Notice::Timeout {
-            host.forget(self.handle);
-        }
+    fn lost(&mut self, how: Notice, now_ns: u64) {
         if self.fate.noticed.is_none() && !self.fate.closed && (self.fate.changed_ns.is_some() || how == Notice::Cut) {
             self.fate.noticed = Some((now_ns, how));
         }
     }
 
-    fn reconnect(&mut self, host: &mut Host, now_ns: u64) {
-        host.socket(self.handle).abort();
+    fn reconnect(&mut self, host: &mut C::Host, now_ns: u64) {
+        self.connection.abort(host);
         self.local_port = if self.local_port == u16::MAX { 32_768 } else { self.local_port + 1 };
-        self.phase = Phase::Waiting { until_ns: now_ns + RECONNECT_NS };
+        self.phase = Phase::Waiting { until_ns: now_ns + ns(self.pace.reconnect_ms) };
     }
 }

@@ -6,13 +6,16 @@ use natrig_bench::scenario::Word;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Client, ClientClass, Notice};
-use crate::path::SECOND_NS;
-use crate::world::World;
+use crate::client::{ClientClass, Fate, Notice};
+use crate::path::{Losses, SECOND_NS};
+use crate::scenario::TranslatedBy;
 
 /// All that was found, a gateway at a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
+    /// What masqueraded at nodes, with the kernel's stack.
+    #[serde(default)]
+    pub nodes_by: Option<TranslatedBy>,
     /// For each gateway.
     pub gateways: Vec<GatewayOutcome>,
 }
@@ -34,7 +37,13 @@ pub struct GatewayOutcome {
     pub frames_in_flight: u64,
     /// Frames that ended on the way.
     pub frames_lost: Vec<Lost>,
+    /// The longest time, in seconds, in which programs did not get the processor; 0 on a virtual clock.
+    #[serde(default)]
+    pub longest_stall_s: f64,
 }
+
+/// Nobody's patience is as short as that.
+const STALL_S_MAX: f64 = 1.0;
 
 /// Frames that ended at a place for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,21 +85,40 @@ pub struct ClassOutcome {
     pub blocked_s_max: Option<f64>,
 }
 
+/// What became of everybody's connections and of their frames.
+#[derive(Debug, Default)]
+pub(crate) struct Lives {
+    pub(crate) fates: Vec<(ClientClass, Fate)>,
+    pub(crate) traffic: Traffic,
+    pub(crate) longest_stall_ns: u64,
+}
+
+/// Frames of all hosts together.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) sent: u64,
+    pub(crate) delivered: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) losses: Losses,
+}
+
 impl GatewayOutcome {
-    pub(crate) fn of(gateway: &str, world: &World<'_>, clients: &[Client]) -> Self {
-        let lost = world.losses.0.iter().map(|((place, reason), frames)| Lost {
+    pub(crate) fn of(gateway: &str, lives: &Lives) -> Self {
+        let Traffic { sent, delivered, in_flight, losses } = &lives.traffic;
+        let lost = losses.0.iter().map(|((place, reason), frames)| Lost {
             place: (*place).to_owned(),
             reason: (*reason).to_owned(),
             frames: *frames,
         });
         Self {
             gateway: gateway.to_owned(),
-            classes: ClientClass::ALL.iter().map(|class| ClassOutcome::of(*class, clients)).collect(),
-            most_blocked: most_blocked(clients),
-            frames_sent: world.sent,
-            frames_delivered: world.delivered,
-            frames_in_flight: world.in_flight(),
+            classes: ClientClass::ALL.iter().map(|class| ClassOutcome::of(*class, &lives.fates)).collect(),
+            most_blocked: most_blocked(&lives.fates),
+            frames_sent: *sent,
+            frames_delivered: *delivered,
+            frames_in_flight: *in_flight,
             frames_lost: lost.collect(),
+            longest_stall_s: seconds(lives.longest_stall_ns),
         }
     }
 
@@ -100,41 +128,48 @@ impl GatewayOutcome {
         let lost: u64 = self.frames_lost.iter().map(|lost| lost.frames).sum();
         self.frames_sent == self.frames_delivered + self.frames_in_flight + lost
     }
+
+    /// Whether programs lost patience with themselves: they waited for the processor, not for the network.
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        self.longest_stall_s > STALL_S_MAX
+    }
 }
 
 impl ClassOutcome {
-    fn of(class: ClientClass, clients: &[Client]) -> Self {
-        let here: Vec<_> = clients.iter().filter(|client| client.class == class && client.fate.was_working).collect();
-        let count = |is: &dyn Fn(&Client) -> bool| here.iter().filter(|client| is(client)).count() as u32;
+    fn of(class: ClientClass, fates: &[(ClientClass, Fate)]) -> Self {
+        let here = fates.iter().filter(|(of, fate)| *of == class && fate.was_working);
+        let here: Vec<&Fate> = here.map(|(_, fate)| fate).collect();
+        let count = |is: &dyn Fn(&Fate) -> bool| here.iter().filter(|fate| is(fate)).count() as u32;
         let mut noticed: BTreeMap<String, u32> = BTreeMap::new();
         for notice in Notice::ALL {
-            let many = count(&|client| client.fate.noticed.is_some_and(|(_, how)| how == *notice));
+            let many = count(&|fate| fate.noticed.is_some_and(|(_, how)| how == *notice));
             if many > 0 {
                 noticed.insert(notice.word().to_owned(), many);
             }
         }
-        let notice_s = here.iter().filter_map(|client| {
-            let (at_ns, _) = client.fate.noticed?;
-            Some(seconds(at_ns.saturating_sub(client.fate.changed_ns?)))
+        let notice_s = here.iter().filter_map(|fate| {
+            let (at_ns, _) = fate.noticed?;
+            Some(seconds(at_ns.saturating_sub(fate.changed_ns?)))
         });
         let notice_s: Vec<f64> = notice_s.collect();
-        let hit = |client: &Client| client.fate.broken() || client.fate.closed;
+        let hit = |fate: &Fate| fate.broken() || fate.closed;
         let blocked_s: Vec<f64> = here
             .iter()
-            .filter(|client| hit(client))
-            .filter_map(|client| Some(seconds(client.fate.recovered_ns? - client.fate.last_progress_ns)))
+            .filter(|fate| hit(fate))
+            .filter_map(|fate| Some(seconds(fate.recovered_ns? - fate.last_progress_ns)))
             .collect();
         Self {
             class,
             connections: here.len() as u32,
-            closed: count(&|client| client.fate.closed),
-            broken: count(&|client| client.fate.broken()),
-            half_dead: count(&|client| client.fate.half_dead()),
+            closed: count(&|fate| fate.closed),
+            broken: count(&|fate| fate.broken()),
+            half_dead: count(&|fate| fate.half_dead()),
             noticed,
-            never_noticed: count(&|client| client.fate.broken() && client.fate.noticed.is_none()),
+            never_noticed: count(&|fate| fate.broken() && fate.noticed.is_none()),
             notice_s_p50: median(&notice_s),
             notice_s_max: notice_s.iter().copied().reduce(f64::max),
-            recovered: count(&|client| hit(client) && client.fate.recovered_ns.is_some()),
+            recovered: count(&|fate| hit(fate) && fate.recovered_ns.is_some()),
             blocked_s_p50: median(&blocked_s),
             blocked_s_max: blocked_s.iter().copied().reduce(f64::max),
         }
@@ -153,9 +188,9 @@ fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// Sweeps over the ends of the times in which connections were broken and not replaced.
-fn most_blocked(clients: &[Client]) -> u32 {
+fn most_blocked(fates: &[(ClientClass, Fate)]) -> u32 {
     let mut edges: Vec<(u64, i32)> = Vec::new();
-    for fate in clients.iter().map(|client| &client.fate).filter(|fate| fate.broken() || fate.closed) {
+    for fate in fates.iter().map(|(_, fate)| fate).filter(|fate| fate.broken() || fate.closed) {
         edges.push((fate.last_progress_ns, 1));
         if let Some(recovered_ns) = fate.recovered_ns {
             edges.push((recovered_ns, -1));

@@ -8,6 +8,9 @@ use natrig_bench::words;
 use natrig_nat::{Direction, Forwarder, Nat, Profile, Verdict};
 use natrig_wire::{Frame, ethernet, ipv4};
 
+use crate::place;
+use crate::scenario::Change;
+
 /// Nanoseconds of a second.
 pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 
@@ -40,6 +43,7 @@ pub(crate) struct Node {
     direct: HashSet<Tuple>,
     /// Connections of which the next packet is the last that the old ways swallow.
     dying: HashSet<Tuple>,
+    is_down: bool,
 }
 
 /// Where a frame goes.
@@ -68,11 +72,12 @@ impl Node {
             translated: HashSet::new(),
             direct: HashSet::new(),
             dying: HashSet::new(),
+            is_down: false,
         })
     }
 
     /// Switches masquerading, with living connections on the way.
-    pub(crate) fn switch(&mut self, masquerading: bool, seed: u64) -> Result<(), String> {
+    fn switch(&mut self, masquerading: bool, seed: u64) -> Result<(), String> {
         self.masquerading = masquerading;
         if self.engine == NodeEngine::ConntrackOtherInterface {
             self.nat = translator(&self.profile, vec![self.address], seed)?;
@@ -82,16 +87,26 @@ impl Node {
     }
 
     /// Forgets every connection.
-    pub(crate) fn flush(&mut self, seed: u64) -> Result<(), String> {
+    fn flush(&mut self, seed: u64) -> Result<(), String> {
         self.nat = translator(&self.profile, vec![self.address], seed)?;
         self.translated.clear();
         self.direct.clear();
         Ok(())
     }
 
+    /// Its way out goes down: conntrack forgets what was masqueraded there (nf_nat_masquerade.c), BPF maps do not.
+    fn take_down(&mut self, seed: u64) -> Result<(), String> {
+        self.is_down = true;
+        if self.engine != NodeEngine::Bpf {
+            self.nat = translator(&self.profile, vec![self.address], seed)?;
+            self.translated.clear();
+        }
+        Ok(())
+    }
+
     /// A frame from a pod to the internet.
-    pub(crate) fn outbound(&mut self, frame: &mut [u8], now_ns: u64) -> Fate {
-        let Some(tuple) = tuple(frame) else { return Fate::Lost("not-tcp") };
+    fn outbound(&mut self, frame: &mut Frame<'_>, now_ns: u64) -> Fate {
+        let Some(tuple) = tuple(frame.bytes()) else { return Fate::Lost("not-tcp") };
         if self.dying.remove(&tuple) {
             return Fate::Lost("interface-changed");
         }
@@ -106,16 +121,13 @@ impl Node {
             step(|frames, verdicts| self.nat.translate_burst(Direction::Outbound, frames, verdicts, now_ns), frame)
         } else {
             self.direct.insert(tuple);
-            step(
-                |frames, verdicts| self.forwarder.translate_burst(Direction::Outbound, frames, verdicts, now_ns),
-                frame,
-            )
+            self.route(Direction::Outbound, frame)
         }
     }
 
     /// A frame to a pod: one that comes for the node is translated back as long as it is known what for.
-    pub(crate) fn inbound(&mut self, frame: &mut [u8], now_ns: u64) -> Fate {
-        if destination(frame) == self.address {
+    fn inbound(&mut self, frame: &mut Frame<'_>, now_ns: u64) -> Fate {
+        if destination(frame.bytes()) == self.address {
             step(|frames, verdicts| self.nat.translate_burst(Direction::Inbound, frames, verdicts, now_ns), frame)
         } else {
             self.route(Direction::Inbound, frame)
@@ -123,8 +135,27 @@ impl Node {
     }
 
     /// A frame that is nobody's to translate.
-    pub(crate) fn route(&mut self, direction: Direction, frame: &mut [u8]) -> Fate {
+    fn route(&mut self, direction: Direction, frame: &mut Frame<'_>) -> Fate {
         step(|frames, verdicts| self.forwarder.translate_burst(direction, frames, verdicts, 0), frame)
+    }
+}
+
+/// A box with two sides.
+pub(crate) trait Layer: Send {
+    /// Decides about a frame and rewrites it.
+    fn pass(&mut self, direction: Direction, frame: &mut Frame<'_>, now_ns: u64) -> Fate;
+}
+
+impl Layer for Node {
+    fn pass(&mut self, direction: Direction, frame: &mut Frame<'_>, now_ns: u64) -> Fate {
+        match direction {
+            // Only the way out is down: the VPC is behind another interface.
+            Direction::Outbound if place::is_within_vpc(destination(frame.bytes())) => self.route(direction, frame),
+            Direction::Inbound if place::is_within_vpc(source(frame.bytes())) => self.route(direction, frame),
+            _ if self.is_down => Fate::Lost("interface-down"),
+            Direction::Outbound => self.outbound(frame, now_ns),
+            Direction::Inbound => self.inbound(frame, now_ns),
+        }
     }
 }
 
@@ -133,32 +164,74 @@ pub(crate) struct Gateway {
     profile: Profile,
     addresses: Vec<Ipv4Addr>,
     nat: Nat,
-    /// Until then nothing passes.
-    down_until_ns: u64,
+    is_down: bool,
 }
 
 impl Gateway {
     pub(crate) fn new(addresses: Vec<Ipv4Addr>, profile: &Profile, seed: u64) -> Result<Self, String> {
         let nat = translator(profile, addresses.clone(), seed)?;
-        Ok(Self { profile: profile.clone(), addresses, nat, down_until_ns: 0 })
+        Ok(Self { profile: profile.clone(), addresses, nat, is_down: false })
     }
 
     /// Starts anew: nothing is known any more.
-    pub(crate) fn restart(&mut self, seed: u64) -> Result<(), String> {
+    fn restart(&mut self, seed: u64) -> Result<(), String> {
         self.nat = translator(&self.profile, self.addresses.clone(), seed)?;
         Ok(())
     }
 
-    /// Lets nothing pass for a while.
-    pub(crate) const fn take_down(&mut self, until_ns: u64) {
-        self.down_until_ns = until_ns;
+    /// Gives up its first address; connections that do not have it go on.
+    fn remove_address(&mut self, seed: u64) -> Result<(), String> {
+        self.addresses.remove(0);
+        let mut nat = translator(&self.profile, self.addresses.clone(), seed)?;
+        nat.adopt(&self.nat);
+        self.nat = nat;
+        Ok(())
     }
+}
 
-    pub(crate) fn pass(&mut self, direction: Direction, frame: &mut [u8], now_ns: u64) -> Fate {
-        if now_ns < self.down_until_ns {
+impl Layer for Gateway {
+    fn pass(&mut self, direction: Direction, frame: &mut Frame<'_>, now_ns: u64) -> Fate {
+        if self.is_down {
             return Fate::Lost("interface-down");
         }
         step(|frames, verdicts| self.nat.translate_burst(direction, frames, verdicts, now_ns), frame)
+    }
+}
+
+/// All that stands between pods and servers, as far as it is natrig's own.
+pub(crate) struct Path {
+    /// None where the kernel masquerades.
+    pub(crate) nodes: Vec<Node>,
+    /// None where the kernel is the gateway.
+    pub(crate) gateway: Option<Gateway>,
+}
+
+impl Path {
+    /// Changes a node; and the gateway, which is one, with the first of them.
+    pub(crate) fn change(&mut self, change: Change, node: usize, seed: u64) -> Result<(), String> {
+        let gateway = self.gateway.as_mut().filter(|_| node == 0);
+        match (change, self.nodes.get_mut(node), gateway) {
+            (Change::MasqueradeOff, Some(node), _) => node.switch(false, seed),
+            (Change::MasqueradeOn, Some(node), _) => node.switch(true, seed),
+            (Change::NodeFlush, Some(node), _) => node.flush(seed),
+            (Change::NodeDown, Some(node), _) => node.take_down(seed),
+            (Change::GatewayRestart, _, Some(gateway)) => gateway.restart(seed),
+            (Change::AddressRemoved, _, Some(gateway)) => gateway.remove_address(seed),
+            (Change::GatewayDown, _, Some(gateway)) => {
+                gateway.is_down = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a change that does not last.
+    pub(crate) fn revive(&mut self, change: Change, node: usize) {
+        match (change, self.nodes.get_mut(node), &mut self.gateway) {
+            (Change::NodeDown, Some(node), _) => node.is_down = false,
+            (Change::GatewayDown, _, Some(gateway)) => gateway.is_down = false,
+            _ => {}
+        }
     }
 }
 
@@ -170,10 +243,13 @@ fn translator(profile: &Profile, addresses: Vec<Ipv4Addr>, seed: u64) -> Result<
 }
 
 /// Has something decide about one frame.
-fn step(decide: impl FnOnce(&mut [Frame<'_>], &mut [Verdict]), bytes: &mut [u8]) -> Fate {
-    let len = bytes.len();
+fn step(decide: impl FnOnce(&mut [Frame<'_>], &mut [Verdict]), frame: &mut Frame<'_>) -> Fate {
+    let len = frame.len();
     let mut verdicts = [Verdict::Forward];
-    decide(&mut [Frame::new(bytes, len)], &mut verdicts);
+    let mut frames = [Frame::new(frame.buffer_mut(), len)];
+    decide(&mut frames, &mut verdicts);
+    let len = frames[0].len();
+    frame.resize(len);
     match verdicts[0] {
         Verdict::Forward => Fate::Onward,
         Verdict::Back => Fate::Back,
@@ -184,7 +260,7 @@ fn step(decide: impl FnOnce(&mut [Frame<'_>], &mut [Verdict]), bytes: &mut [u8])
 }
 
 /// Frames that ended on the way, by place and reason.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Losses(pub(crate) BTreeMap<(&'static str, &'static str), u64>);
 
 impl Losses {

@@ -5,17 +5,26 @@ use natrig_report::document::{Align, Block, Document, Table, Tell};
 
 use crate::client::ClientClass;
 use crate::measured::{ClassOutcome, GatewayOutcome};
+use crate::scenario::{Scenario, Stack};
 use crate::toggle::Toggle;
 
 impl Tell for Toggle {
     fn tell(record: &RecordOf<Self>) -> Document {
         let mut document = Document::default();
+        document.text(patience(record));
         for gateway in &record.measured.gateways {
             document.heading(format!("Behind {}", gateway.gateway));
             document.push(Block::Table(table(gateway)));
             if !gateway.balances() {
                 let words = "frames are unaccounted for: do not trust the table".to_owned();
                 document.push(Block::Alarm("WRONG".to_owned(), words));
+            }
+            if gateway.stalled() {
+                let words = format!(
+                    "programs did not get the processor for {:.1} s, and may have lost patience with themselves: run it again",
+                    gateway.longest_stall_s
+                );
+                document.push(Block::Alarm("DISTURBED".to_owned(), words));
             }
         }
         if !record.measured.gateways.is_empty() {
@@ -24,6 +33,26 @@ impl Tell for Toggle {
         }
         document
     }
+}
+
+/// Whose TCP it was, and how long everybody waits: what no one had noticed by the end is a hang within that time, and no more than that.
+fn patience(record: &RecordOf<Toggle>) -> String {
+    let Scenario { stack, pace, observe_s, .. } = &record.scenario;
+    let whose = match stack {
+        Stack::Virtual => "smoltcp on a virtual clock".to_owned(),
+        Stack::Kernel => {
+            let by = record.measured.nodes_by.map_or_else(String::new, |by| format!("; nodes translate by {by}"));
+            format!("the kernel's own TCP in real time{by}")
+        }
+    };
+    format!(
+        "TCP: {whose}. It retransmits for {} (tcp_retries2 = {}) and gives up keepalive after {}; programs wait {} for an answer. \
+         `never` is: not within the {observe_s} s after the change.",
+        time(Some(pace.retransmit_ns() as f64 / 1e9)),
+        pace.tcp_retries2,
+        time(Some(pace.keepalive_timeout_ns() as f64 / 1e9)),
+        time(Some(f64::from(pace.answer_ms) / 1e3)),
+    )
 }
 
 fn table(gateway: &GatewayOutcome) -> Table {

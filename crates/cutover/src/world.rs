@@ -8,24 +8,29 @@ use natrig_nat::{Direction, Profile};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::client::{Client, ClientClass};
-use crate::host::Host;
-use crate::path::{Fate, Gateway, Losses, Node, SECOND_NS, destination};
-use crate::scenario::{Change, Procedure, Scenario};
+use natrig_wire::Frame;
+
+use crate::client::{self, Client, ClientClass};
+use crate::event::{Event, events};
+use crate::host::{Host, VirtualConnection};
+use crate::measured::{Lives, Traffic};
+use crate::path::{Fate, Gateway, Layer, Losses, Node, Path, SECOND_NS, destination};
+use crate::place;
+use crate::scenario::{Procedure, Scenario};
 use crate::server::Server;
 
 /// One way from pod to server, or back.
 const DELAY_NS: u64 = 500_000;
 /// Programs look at the clock so often.
 const TICK_NS: u64 = SECOND_NS / 2;
-/// Before the change everything settles for so long.
-const SETTLE_NS: u64 = 40 * SECOND_NS;
+/// Connections that a server can have with one client: what is stuck stays until it times out.
+const BACKLOG: usize = 6;
 
 /// A machine and what runs on it.
 struct Machine {
     host: Host,
-    clients: Vec<Client>,
-    servers: Vec<Server>,
+    clients: Vec<Client<VirtualConnection>>,
+    servers: Vec<Server<VirtualConnection>>,
     due_ns: u64,
     tick_ns: u64,
     /// Something has arrived.
@@ -39,24 +44,15 @@ struct Flying {
     frame: Vec<u8>,
 }
 
-/// Something that happens to a node's pods, or to the gateway.
-#[derive(Debug, Clone, Copy)]
-enum Event {
-    Drain { node: usize },
-    Change { node: usize },
-    Restart { node: usize },
-}
-
 pub(crate) struct World<'s> {
     scenario: &'s Scenario,
     machines: Vec<Machine>,
     by_address: HashMap<Ipv4Addr, usize>,
-    nodes: Vec<Node>,
-    gateway: Gateway,
+    path: Path,
     flying: VecDeque<Flying>,
-    pub(crate) losses: Losses,
-    pub(crate) sent: u64,
-    pub(crate) delivered: u64,
+    losses: Losses,
+    sent: u64,
+    delivered: u64,
     now_ns: u64,
     rng: Pcg64Mcg,
 }
@@ -66,17 +62,15 @@ impl<'s> World<'s> {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         let nodes = (0..scenario.nodes)
             .map(|number| {
-                Node::new(node_address(number), scenario.node_engine, node, scenario.masquerade_before, rng.random())
+                Node::new(place::node(number), scenario.node_engine, node, scenario.masquerade_before, rng.random())
             })
             .collect::<Result<Vec<Node>, String>>()?;
-        let public = (1..=scenario.gateway_addresses).map(|number| Ipv4Addr::new(198, 51, 100, number as u8)).collect();
-        let gateway = Gateway::new(public, gateway, rng.random())?;
+        let gateway = Gateway::new(place::public(scenario.gateway_addresses), gateway, rng.random())?;
         let mut world = Self {
             scenario,
             machines: Vec::new(),
             by_address: HashMap::new(),
-            nodes,
-            gateway,
+            path: Path { nodes, gateway: Some(gateway) },
             flying: VecDeque::new(),
             losses: Losses::default(),
             sent: 0,
@@ -89,27 +83,27 @@ impl<'s> World<'s> {
     }
 
     fn populate(&mut self) {
+        let pace = &self.scenario.pace;
         for pod in 0..self.scenario.nodes * self.scenario.pods_per_node {
-            let [high, low] = (pod as u16).to_be_bytes();
-            let far = self.machine(Ipv4Addr::new(203, 0, 113, 0).to_bits() + pod + 1);
-            let near = self.machine(Ipv4Addr::new(10, 9, high, low).to_bits() + 1);
-            let client = self.machine(Ipv4Addr::new(10, 0, 64 + high, low).to_bits() + 1);
+            let far = self.machine(place::far(pod));
+            let near = self.machine(place::near(pod));
+            let client = self.machine(place::pod(pod));
             let node = (pod / self.scenario.pods_per_node) as usize;
             for (number, class) in ClientClass::ALL.iter().enumerate() {
                 let server = if *class == ClientClass::WithinVpc { near } else { far };
                 let address = self.machines[server].host.address;
                 let Machine { host, servers, .. } = &mut self.machines[server];
-                servers.extend(Server::listen(*class, host));
+                servers.extend((0..BACKLOG).map(|_| Server::new(*class, host.add_connection(pace), pace)));
                 let start_ns = self.rng.random_range(0..2 * SECOND_NS);
                 let first_port = 33_000 + 2000 * number as u16 + self.rng.random_range(0..1000);
                 let Machine { host, clients, .. } = &mut self.machines[client];
-                clients.push(Client::new(*class, node, address, first_port, host, start_ns));
+                let (own, connection) = ((host.address, first_port), host.add_connection(pace));
+                clients.push(Client::new(*class, node, own, address, connection, (pace, start_ns)));
             }
         }
     }
 
-    fn machine(&mut self, address: u32) -> usize {
-        let address = Ipv4Addr::from_bits(address);
+    fn machine(&mut self, address: Ipv4Addr) -> usize {
         let tick_ns = self.rng.random_range(0..TICK_NS);
         let number = self.machines.len();
         let host = Host::new(address, self.rng.random());
@@ -121,8 +115,8 @@ impl<'s> World<'s> {
     }
 
     /// Lets it all happen; what became of the clients' connections. `cancelled` ends it early, with nothing.
-    pub(crate) fn run(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<Client>>, String> {
-        let mut events = self.events();
+    pub(crate) fn run(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Option<Lives>, String> {
+        let mut events = events(self.scenario);
         let last_ns = events.back().map_or(0, |(at_ns, _)| *at_ns);
         let end_ns = last_ns + u64::from(self.scenario.observe_s) * SECOND_NS;
         let mut steps = 0_u64;
@@ -146,41 +140,16 @@ impl<'s> World<'s> {
                 return Ok(None);
             }
         }
-        let mut clients: Vec<Client> = Vec::new();
+        let mut fates: Vec<(ClientClass, client::Fate)> = Vec::new();
         for machine in &mut self.machines {
             for mut client in machine.clients.drain(..) {
                 client.end(self.now_ns);
-                clients.push(client);
+                fates.push((client.class, client.fate));
             }
         }
-        Ok(Some(clients))
-    }
-
-    /// Frames that are still on their way.
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.flying.len() as u64
-    }
-
-    fn events(&self) -> VecDeque<(u64, Event)> {
-        let gap_ns = u64::from(self.scenario.interval_s) * SECOND_NS;
-        let mut events = Vec::new();
-        for node in 0..self.nodes.len() {
-            let start_ns = match self.scenario.procedure {
-                Procedure::AtOnce => SETTLE_NS,
-                Procedure::Rolling | Procedure::DrainFirst => SETTLE_NS + node as u64 * gap_ns,
-            };
-            if self.scenario.procedure == Procedure::DrainFirst {
-                let grace_ns = u64::from(self.scenario.grace_s) * SECOND_NS;
-                events.push((start_ns, Event::Drain { node }));
-                events.push((start_ns + grace_ns, Event::Change { node }));
-                events.push((start_ns + grace_ns, Event::Restart { node }));
-            } else {
-                events.push((start_ns, Event::Change { node }));
-            }
-        }
-        // Stable: a node's pods start again after its change.
-        events.sort_by_key(|(at_ns, _)| *at_ns);
-        events.into()
+        let (sent, delivered, in_flight) = (self.sent, self.delivered, self.flying.len() as u64);
+        let traffic = Traffic { sent, delivered, in_flight, losses: std::mem::take(&mut self.losses) };
+        Ok(Some(Lives { fates, traffic, longest_stall_ns: 0 }))
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
@@ -195,24 +164,15 @@ impl<'s> World<'s> {
                     self.each_client_of(node, |client, _| client.changed(now_ns));
                 }
                 let seed = self.rng.random();
-                // The gateway is one: it changes with the first node.
-                match self.scenario.change {
-                    Change::MasqueradeOff => self.nodes[node].switch(false, seed)?,
-                    Change::MasqueradeOn => self.nodes[node].switch(true, seed)?,
-                    Change::NodeFlush => self.nodes[node].flush(seed)?,
-                    Change::GatewayRestart if node == 0 => self.gateway.restart(seed)?,
-                    Change::GatewayDown if node == 0 => {
-                        self.gateway.take_down(now_ns + u64::from(self.scenario.interval_s) * SECOND_NS);
-                    }
-                    Change::GatewayRestart | Change::GatewayDown => {}
-                }
+                self.path.change(self.scenario.change, node, seed)?;
             }
+            Event::Revive { node } => self.path.revive(self.scenario.change, node),
             Event::Restart { node } => self.each_client_of(node, |client, host| client.restart(host, now_ns)),
         }
         Ok(())
     }
 
-    fn each_client_of(&mut self, node: usize, mut act: impl FnMut(&mut Client, &mut Host)) {
+    fn each_client_of(&mut self, node: usize, mut act: impl FnMut(&mut Client<VirtualConnection>, &mut Host)) {
         for machine in &mut self.machines {
             for client in machine.clients.iter_mut().filter(|client| client.node == node) {
                 act(client, &mut machine.host);
@@ -230,7 +190,7 @@ impl<'s> World<'s> {
             if let Some(heard) = machine.host.deliver(frame)
                 && let Some(client) = machine.clients.iter_mut().find(|client| client.local_port == heard.port)
             {
-                client.heard(heard.reset, self.now_ns);
+                client.connection.arrived(heard.reset);
             }
         }
     }
@@ -250,7 +210,14 @@ impl<'s> World<'s> {
             let mut out = Vec::new();
             machine.host.poll(now_ns, &mut out);
             machine.clients.iter_mut().for_each(|client| client.drive(&mut machine.host, now_ns));
-            machine.servers.iter_mut().for_each(|server| server.drive(&mut machine.host, now_ns));
+            for server in &mut machine.servers {
+                let port = server.class.server_port();
+                if machine.host.listen(&server.connection, port) {
+                    server.restart();
+                } else {
+                    server.drive(&mut machine.host, now_ns);
+                }
+            }
             // What the programs have just said leaves at once.
             machine.host.poll(now_ns, &mut out);
             // Never now: a stack that cannot send must not stop the clock.
@@ -265,23 +232,14 @@ impl<'s> World<'s> {
     }
 
     /// Carries a frame through all that stands on its way.
-    fn send(&mut self, from: usize, mut frame: Vec<u8>) {
-        let sender = self.machines[from].host.address;
-        let outcome = if is_pod(sender) {
-            self.carry_out(sender, &mut frame)
-        } else if is_within_vpc(sender) {
-            self.carry_in(&mut frame)
-        } else {
-            match self.gateway.pass(Direction::Inbound, &mut frame, self.now_ns) {
-                Fate::Onward => self.carry_in(&mut frame),
-                Fate::Back => Ok(()),
-                Fate::Lost(reason) => Err(("gateway", reason)),
-            }
-        };
-        match outcome {
-            Ok(()) => match self.by_address.get(&destination(&frame)) {
+    fn send(&mut self, from: usize, mut bytes: Vec<u8>) {
+        let len = bytes.len();
+        let mut frame = Frame::new(&mut bytes, len);
+        match self.carry(self.machines[from].host.address, &mut frame) {
+            Ok(()) => match self.by_address.get(&destination(frame.bytes())) {
                 Some(machine) => {
-                    self.flying.push_back(Flying { arrives_ns: self.now_ns + DELAY_NS, machine: *machine, frame });
+                    let (arrives_ns, machine) = (self.now_ns + DELAY_NS, *machine);
+                    self.flying.push_back(Flying { arrives_ns, machine, frame: bytes });
                 }
                 None => self.losses.count("network", "no-such-host"),
             },
@@ -289,32 +247,36 @@ impl<'s> World<'s> {
         }
     }
 
-    fn carry_out(&mut self, pod: Ipv4Addr, frame: &mut [u8]) -> Result<(), (&'static str, &'static str)> {
-        let node = self.node_of(pod).ok_or(("network", "no-such-pod"))?;
-        if is_within_vpc(destination(frame)) {
-            return match self.nodes[node].route(Direction::Outbound, frame) {
-                Fate::Onward | Fate::Back => Ok(()),
-                Fate::Lost(reason) => Err(("node", reason)),
-            };
+    fn carry(&mut self, sender: Ipv4Addr, frame: &mut Frame<'_>) -> Result<(), (&'static str, &'static str)> {
+        let now_ns = self.now_ns;
+        let mut direction = Direction::Inbound;
+        if place::is_pod(sender) {
+            direction = Direction::Outbound;
+            let node = self.node_of(sender).ok_or(("network", "no-such-pod"))?;
+            let to = destination(frame.bytes());
+            match self.path.nodes[node].pass(direction, frame, now_ns) {
+                Fate::Lost(reason) => return Err(("node", reason)),
+                Fate::Back => return Ok(()),
+                Fate::Onward if place::is_within_vpc(to) => return Ok(()),
+                Fate::Onward => {}
+            }
+        } else if place::is_within_vpc(sender) {
+            return self.carry_in(frame);
         }
-        match self.nodes[node].outbound(frame, self.now_ns) {
-            Fate::Back => return Ok(()),
-            Fate::Lost(reason) => return Err(("node", reason)),
-            Fate::Onward => {}
-        }
-        match self.gateway.pass(Direction::Outbound, frame, self.now_ns) {
-            Fate::Onward => Ok(()),
+        let Some(gateway) = &mut self.path.gateway else { return Err(("network", "no-gateway")) };
+        match (gateway.pass(direction, frame, now_ns), direction) {
+            (Fate::Lost(reason), _) => Err(("gateway", reason)),
+            (Fate::Onward, Direction::Outbound) | (Fate::Back, Direction::Inbound) => Ok(()),
             // A reset, say: on its way back it is translated at the node as an answer is.
-            Fate::Back => self.carry_in(frame),
-            Fate::Lost(reason) => Err(("gateway", reason)),
+            (Fate::Onward, Direction::Inbound) | (Fate::Back, Direction::Outbound) => self.carry_in(frame),
         }
     }
 
-    fn carry_in(&mut self, frame: &mut [u8]) -> Result<(), (&'static str, &'static str)> {
-        let to = destination(frame);
-        let by_address = self.nodes.iter().position(|node| node.address == to);
+    fn carry_in(&mut self, frame: &mut Frame<'_>) -> Result<(), (&'static str, &'static str)> {
+        let to = destination(frame.bytes());
+        let by_address = self.path.nodes.iter().position(|node| node.address == to);
         let node = by_address.or_else(|| self.node_of(to)).ok_or(("network", "no-such-host"))?;
-        match self.nodes[node].inbound(frame, self.now_ns) {
+        match self.path.nodes[node].pass(Direction::Inbound, frame, self.now_ns) {
             Fate::Onward | Fate::Back => Ok(()),
             Fate::Lost(reason) => Err(("node", reason)),
         }
@@ -324,18 +286,4 @@ impl<'s> World<'s> {
         let machine = self.by_address.get(&pod)?;
         self.machines[*machine].clients.first().map(|client| client.node)
     }
-}
-
-fn node_address(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 10).to_bits() + number)
-}
-
-fn is_pod(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    a == 10 && b == 0 && c >= 64
-}
-
-const fn is_within_vpc(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
-    a == 10 && b == 9
 }

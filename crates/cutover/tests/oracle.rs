@@ -161,6 +161,59 @@ fn a_short_interruption_is_survived_by_tcp_and_not_by_impatient_programs() {
     assert!(outcome.frames_lost.iter().any(|lost| lost.reason == "interface-down"));
 }
 
+/// Who says something makes the node's entry anew, with the same port; who only waits for the other end waits for ever.
+#[test]
+fn a_node_that_forgets_finds_again_whoever_speaks() {
+    for node in [BPF, "engine = \"conntrack\"\nprofile = \"netfilter\""] {
+        for gateway in ["aws-natgw", "netfilter"] {
+            let outcome = behind(gateway, "change = \"node-flush\"", node);
+            for class in outside(&outcome) {
+                let silent = matches!(class.class, ClientClass::IdleReader | ClientClass::Download);
+                let broken = if silent { 6 } else { 0 };
+                assert_eq!((class.connections, class.broken, class.never_noticed), (6, broken, broken), "{class:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interface_that_goes_down_takes_conntracks_masquerading_with_it_and_bpfs_not() {
+    let down = "change = \"node-down\"\ninterval_s = 20";
+    for (engine, silent_break) in [(BPF, 0), ("engine = \"conntrack\"\nprofile = \"netfilter\"", 6)] {
+        let outcome = behind("aws-natgw", down, engine);
+        for class in outside(&outcome) {
+            let broken = match class.class {
+                ClientClass::RequestResponse => 6,
+                ClientClass::IdleReader | ClientClass::Download => silent_break,
+                _ => 0,
+            };
+            assert_eq!((class.connections, class.broken), (6, broken), "{engine}: {class:?}");
+        }
+        assert!(outcome.frames_lost.iter().any(|lost| (&*lost.place, &*lost.reason) == ("node", "interface-down")));
+    }
+}
+
+/// Connections on the address that is gone are as unknown to the gateway as any that it has not seen begin; all others go on.
+#[test]
+fn a_gateway_that_gives_up_an_address_breaks_what_was_on_it() {
+    let notices =
+        [("aws-natgw", "reset"), ("azure-natgw", "reset"), ("gcp-cloudnat-dynamic", "timeout"), ("netfilter", "reset")];
+    for (gateway, notice) in notices {
+        let settings =
+            "[toggle]\nchange = \"address-removed\"\n[node]\ncount = 8\npods = 2\n[gateway]\naddresses = 2\n";
+        let record = run(&format!("{settings}profiles = [\"{gateway}\"]"));
+        let outcome = &record.measured.gateways[0];
+        let broken: u32 = outside(outcome).map(|class| class.broken).sum();
+        // Cloud NAT gives out all blocks of an address before it takes the next one.
+        let most = if gateway.starts_with("gcp") { 80 } else { 79 };
+        assert!((1..=most).contains(&broken), "{gateway}: {broken} of 80");
+        assert_eq!(class(outcome, ClientClass::WithinVpc).broken, 0);
+        let writer = class(outcome, ClientClass::ActiveWriter);
+        assert_eq!(writer.noticed.get(notice).copied().unwrap_or(0), writer.broken, "{gateway}: {writer:?}");
+        assert_eq!(writer.recovered, writer.broken, "{gateway}: {writer:?}");
+    }
+}
+
 #[test]
 fn a_node_that_was_emptied_first_breaks_nothing_but_what_does_not_end_in_time() {
     let outcome =
@@ -196,4 +249,14 @@ fn changes_that_would_change_nothing_are_refused() {
     assert!(message("[toggle]\nmasquerade_before = \"off\"").contains("begin that way"));
     assert!(message("[toggle]\nchange = \"gateway-down\"\nprocedure = \"rolling\"").contains("happens to the gateway"));
     assert!(message("[node]\ncount = 20\npods = 100").contains("more than 240 pods"));
+    assert!(message("[toggle]\nchange = \"address-removed\"").contains("one address"));
+    assert!(message("[node]\nby = \"nftables\"").contains("without namespaces"));
+    assert!(message("[gateway]\nprofiles = [\"nftables\"]").contains("without namespaces"));
+    let kernel = |rest: &str| message(&format!("[toggle]\nstack = \"kernel\"\n{rest}"));
+    assert!(kernel("observe_s = 600").contains("real time"));
+    assert!(kernel("[node]\nby = \"nftables\"").contains("each packet"));
+    assert!(
+        kernel("change = \"address-removed\"\n[gateway]\naddresses = 2\nprofiles = [\"nftables\"]")
+            .contains("to nftables")
+    );
 }

@@ -4,7 +4,7 @@
 //! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`], [`tap`] and
 //! [`complete`] wrap any link; [`passage`] stamps a sample of what passes. [`redirect`] joins two interfaces without any link.
 //! [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
-//! [`affinity`] are the few other things that a packet loop asks of the system. All unsafe code of the project is in this crate.
+//! [`affinity`] are the few other things that a packet loop asks of the system; [`tcp`] asks about a connection. All unsafe code of the project is in this crate.
 
 pub mod affinity;
 mod bpf;
@@ -22,6 +22,7 @@ pub mod ring;
 mod stats;
 mod sys;
 pub mod tap;
+pub mod tcp;
 pub mod wait;
 pub mod xdp;
 

@@ -1,5 +1,6 @@
 //! A world as a list of steps: to print (`--dry-run`), to store, and to build into a [`Lease`](crate::lease::Lease).
 
+mod draft;
 mod four_box;
 pub(crate) mod kernel_nat;
 mod routing;
@@ -11,6 +12,7 @@ use natrig_wire::MacAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::draft::Draft;
 pub use self::kernel_nat::{KernelNat, PortChoice, Translate};
 pub use self::routing::{Mark, RoutingRule, TABLE_MAIN};
 use crate::net::{Ipv4Net, mac_text};
