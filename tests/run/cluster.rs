@@ -10,6 +10,7 @@ use natrig_cluster::matrix::{Cell, Destination, Matrix, Measured};
 use natrig_cluster::test::ClusterTest;
 use natrig_cluster::trace::{Misconfiguration, Trace};
 
+use super::sound;
 use crate::support::harness::Outcome;
 use crate::support::place::Place;
 
@@ -104,41 +105,12 @@ fn shipped(name: &str) -> PathBuf {
 
 /// Every design of the table, by real packets of all three protocols.
 pub(crate) fn matrix(place: &Place<'_>) -> Outcome {
-    // Files that an ordinary user can read, wherever the repository lies.
-    let designs: Vec<&str> = ASKING_IN.iter().map(|(design, _)| *design).collect();
-    for name in &designs {
-        place.file(&format!("cluster-{name}.toml"), &std::fs::read_to_string(shipped(name)).unwrap());
-    }
-    place.file("cluster-matrix.toml", &std::fs::read_to_string(shipped("matrix")).unwrap());
-    let ended = place.run(["run", "cluster-matrix.toml", "--json", "--out", "out"]);
-    assert_eq!(ended.code, Some(0), "{ended}");
-    let record: RecordOf<ClusterTest> = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(record.measured.designs.len(), designs.len());
-    let matrix = |design: &str| -> &Matrix {
-        let name = format!("cluster-{design}");
-        &record.measured.designs.iter().find(|measured| measured.name == name).unwrap().matrix
-    };
-    let mut wrong = Vec::new();
-    for Known { design, pod, sees, translated_at } in &TABLE {
-        for (&destination, sees) in Destination::ALL.iter().zip(sees) {
-            let cell = matrix(design).cell(pod, destination).unwrap();
-            wrong.extend(cell.outward.iter().filter_map(|measured| {
-                let told = differs(measured, *sees)?;
-                Some(format!("{design}: {pod} to {destination} by {}: {told}", measured.protocol))
-            }));
-        }
-        let internet = matrix(design).cell(pod, Destination::Internet).unwrap();
-        for measured in &internet.outward {
-            let at: Vec<&str> = measured.translations.iter().map(|translation| translation.place.as_str()).collect();
-            if at != *translated_at {
-                wrong.push(format!("{design}: translated at {at:?} rather than {translated_at:?}"));
-            }
-        }
-    }
+    let record = measured(place, &|_, text| text);
+    let mut wrong = differences(&record);
     for (design, answers) in ASKING_IN {
         let asking = Destination::ALL.iter().filter(|destination| **destination != Destination::Metadata);
         for (&destination, answered) in asking.zip(answers) {
-            let cell = matrix(design).cell("n1-p1", destination).unwrap();
+            let cell = of(&record, design).cell("n1-p1", destination).unwrap();
             if !cell.inward.iter().all(|measured| measured.reachable == answered) {
                 wrong.push(format!("{design}: {destination} asks n1-p1: {:?}", cell.inward));
             }
@@ -147,16 +119,91 @@ pub(crate) fn matrix(place: &Place<'_>) -> Outcome {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // What the gateway saw tells double from single translation.
     for (design, saw) in [("t02-overlay-double", NODE), ("t04-eni-double", NODE), ("t05-eni-gateway", POD)] {
-        gateway_saw(matrix(design).cell("n1-p1", Destination::Internet).unwrap(), saw);
+        gateway_saw(of(&record, design).cell("n1-p1", Destination::Internet).unwrap(), saw);
     }
-    gateway_saw(matrix("t10-egress-gateway-nat").cell("n1-p1", Destination::Internet).unwrap(), EGRESS);
+    gateway_saw(of(&record, "t10-egress-gateway-nat").cell("n1-p1", Destination::Internet).unwrap(), EGRESS);
     // Each side sees the other as it should: the answer comes from the address that was asked.
-    let inward = &matrix("t07-pod-address").cell("n1-p1", Destination::Internet).unwrap().inward;
+    let inward = &of(&record, "t07-pod-address").cell("n1-p1", Destination::Internet).unwrap().inward;
     for measured in inward {
         assert_eq!(measured.source_seen, Some(Ipv4Addr::new(9, 9, 9, 9)));
         assert_eq!(measured.answer_from, Some(Ipv4Addr::new(198, 51, 100, 50)));
     }
+    let page = std::fs::read_to_string(place.join("out").join("report.html")).unwrap();
+    let drawn = page.matches("class=\"refused\"").count();
+    assert!(drawn > 10 && page.contains("<svg"), "{drawn} cells that nothing reaches");
     Ok(())
+}
+
+/// The same table with natrig's own NATs: without any rule of the kernel's where a design can do without, else at its NAT gateways.
+pub(crate) fn profiles(place: &Place<'_>) -> Outcome {
+    let needs_rules = |design: &str| ["t07-pod", "t09", "t10"].iter().any(|name| design.starts_with(name));
+    let record = measured(place, &|design, text| match design {
+        "t09-vpc-cni-gateway" | "t10-egress-gateway-nat" => with(text, "nat_gateway", "profile = \"azure-natgw\""),
+        design if needs_rules(design) => text,
+        _ => with(text, "cluster", "translated_by = \"natrig\""),
+    });
+    let wrong = differences(&record);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for measured in &record.measured.designs {
+        let design = measured.name.strip_prefix("cluster-").unwrap();
+        let node = if needs_rules(design) { "nftables" } else { "cilium-bpf" };
+        assert_eq!(measured.node_by, node, "{design}");
+    }
+    for (design, gateway) in [("t04-eni-double", "aws-natgw"), ("t09-vpc-cni-gateway", "azure-natgw")] {
+        assert_eq!(record.measured.designs.iter().find(|at| at.name.ends_with(design)).unwrap().gateway_by, gateway);
+    }
+    Ok(())
+}
+
+/// A file with a further line in a section.
+fn with(text: String, section: &str, line: &str) -> String {
+    let head = format!("[{section}]\n");
+    if text.contains(&head) {
+        text.replace(&head, &format!("{head}{line}\n"))
+    } else {
+        format!("{text}\n{head}{line}\n")
+    }
+}
+
+/// Files that an ordinary user can read, wherever the repository lies, and what is measured of them.
+fn measured(place: &Place<'_>, change: &dyn Fn(&str, String) -> String) -> RecordOf<ClusterTest> {
+    for (design, _) in &ASKING_IN {
+        let text = std::fs::read_to_string(shipped(design)).unwrap();
+        place.file(&format!("cluster-{design}.toml"), &change(design, text));
+    }
+    place.file("cluster-matrix.toml", &std::fs::read_to_string(shipped("matrix")).unwrap());
+    let ended = place.run(["run", "cluster-matrix.toml", "--json", "--out", "out"]);
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let record: RecordOf<ClusterTest> = sound::record(&ended.stdout, "cluster.schema.json");
+    assert_eq!(record.measured.designs.len(), ASKING_IN.len());
+    record
+}
+
+fn of<'r>(record: &'r RecordOf<ClusterTest>, design: &str) -> &'r Matrix {
+    let name = format!("cluster-{design}");
+    &record.measured.designs.iter().find(|measured| measured.name == name).unwrap().matrix
+}
+
+/// Where what was measured is not what is known.
+fn differences(record: &RecordOf<ClusterTest>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for Known { design, pod, sees, translated_at } in &TABLE {
+        for (&destination, sees) in Destination::ALL.iter().zip(sees) {
+            let cell = of(record, design).cell(pod, destination).unwrap();
+            wrong.extend(cell.outward.iter().filter_map(|measured| {
+                let told = differs(measured, *sees)?;
+                Some(format!("{design}: {pod} to {destination} by {}: {told}", measured.protocol))
+            }));
+        }
+        let internet = of(record, design).cell(pod, Destination::Internet).unwrap();
+        for measured in &internet.outward {
+            let at: Vec<&str> = measured.translations.iter().map(|translation| translation.place.as_str()).collect();
+            if at != *translated_at {
+                wrong.push(format!("{design}: translated at {at:?} rather than {translated_at:?}"));
+            }
+        }
+    }
+    wrong
 }
 
 /// None: it is as is known.
@@ -281,7 +328,7 @@ pub(crate) fn answers(place: &Place<'_>) -> Outcome {
     place.file("eks-eni.toml", &std::fs::read_to_string(shipped).unwrap());
     let ended = place.run(["run", "eks-eni.toml", "--json", "--out", "out"]);
     assert_eq!(ended.code, Some(0), "{ended}");
-    let record: RecordOf<ClusterTest> = serde_json::from_str(&ended.stdout).unwrap();
+    let record: RecordOf<ClusterTest> = sound::record(&ended.stdout, "cluster.schema.json");
     let answer = record.measured.answer.unwrap();
     // Rates need a machine that keeps a schedule, and are said to be missing where it does not.
     assert!(answer.masquerades && answer.cost.is_some() == answer.missing.is_empty(), "{:?}", answer.missing);

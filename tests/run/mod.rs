@@ -15,7 +15,7 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 38] = [
+pub(crate) const CASES: [Case; 39] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -49,6 +49,7 @@ pub(crate) const CASES: [Case; 38] = [
     case("run::scenarios_that_cannot_be_read", Anybody, mistakes::unreadable_scenarios),
     case("run::mistakes_on_the_command_line", Anybody, mistakes::command_line),
     in_namespaces("run::clusters_are_as_is_known_of_them", Each, cluster::matrix),
+    in_namespaces("run::clusters_of_natrigs_own_nats_are_as_well", Each, cluster::profiles),
     in_namespaces("run::traces_tell_what_is_wrong", Each, cluster::traces),
     in_namespaces("run::the_answer_for_a_cluster", Anybody, cluster::answers),
     case("run::a_clusters_own_settings_become_a_scenario", Anybody, cluster::imports),

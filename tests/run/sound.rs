@@ -9,14 +9,13 @@ use std::sync::OnceLock;
 use jsonschema::Validator;
 use natrig_bench::result::{RunResult, TcpCheck, Trial};
 use natrig_bench::scenario::{Design, Scenario};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Reads a result and holds it against the published schema, and its trials against their own books.
 pub(crate) fn result(text: &str) -> RunResult {
     let value: Value = serde_json::from_str(text).unwrap();
-    let errors: Vec<String> =
-        schema().iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "it is not as the schema says: {errors:#?}");
+    holds(schema(), &value);
     let result: RunResult = serde_json::from_value(value).unwrap();
     for trial in &result.trials {
         conserved(trial);
@@ -79,11 +78,26 @@ fn client_is_seen_right(check: &TcpCheck, scenario: &Scenario) {
     }
 }
 
+/// Reads the record of another test and holds it against the schema of that name.
+pub(crate) fn record<T: DeserializeOwned>(text: &str, schema: &str) -> T {
+    let value: Value = serde_json::from_str(text).unwrap();
+    holds(&validator(schema), &value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn holds(schema: &Validator, value: &Value) {
+    let errors: Vec<String> =
+        schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "it is not as the schema says: {errors:#?}");
+}
+
 fn schema() -> &'static Validator {
     static SCHEMA: OnceLock<Validator> = OnceLock::new();
-    SCHEMA.get_or_init(|| {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/result.schema.json");
-        let text = fs::read_to_string(path).unwrap();
-        jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
-    })
+    SCHEMA.get_or_init(|| validator("result.schema.json"))
+}
+
+fn validator(name: &str) -> Validator {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    let text = fs::read_to_string(path).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }

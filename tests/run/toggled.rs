@@ -7,6 +7,7 @@ use natrig_bench::test::RecordOf;
 use natrig_cutover::{GatewayOutcome, Toggle};
 use serde_json::Value;
 
+use super::sound;
 use crate::support::harness::Outcome;
 use crate::support::place::Place;
 
@@ -84,12 +85,18 @@ fn agrees(place: &Place<'_>, name: &str, change: &str, node: &str, gateways: &[&
             }
         }
         assert_eq!(ended.code, Some(0), "{ended}");
-        serde_json::from_str(&ended.stdout).unwrap()
+        sound::record(&ended.stdout, "toggle.schema.json")
     };
     let kernel = run("kernel", settings("kernel", gateways, "[clients]\ntcp_retries2 = 3\n"));
-    let oracles: Vec<&str> = gateways.iter().map(|name| if *name == "nftables" { "netfilter" } else { name }).collect();
+    let oracle_of = |name: &str| if name == "nftables" { "netfilter".to_owned() } else { name.to_owned() };
+    let mut oracles: Vec<String> = gateways.iter().map(|name| oracle_of(name)).collect();
+    oracles.sort();
+    oracles.dedup();
+    let oracles: Vec<&str> = oracles.iter().map(String::as_str).collect();
     let told = run("virtual", settings("virtual", &oracles, ""));
-    for (real, oracle) in kernel.measured.gateways.iter().zip(&told.measured.gateways) {
+    assert_eq!(kernel.measured.gateways.len(), gateways.len());
+    for real in &kernel.measured.gateways {
+        let oracle = told.measured.gateways.iter().find(|told| told.gateway == oracle_of(&real.gateway)).unwrap();
         assert!(real.balances(), "{real:?}");
         compare(&format!("{node} behind {}", real.gateway), real, oracle);
     }

@@ -136,10 +136,14 @@ impl Death {
         }
         if let Some(loss) = observation.losses.first() {
             let cause = match loss.kind {
+                // The VPC has no other use for that check.
+                LossKind::ReversePath if loss.namespace == place::VPC => Cause::SourceCheck,
                 LossKind::ReversePath => Cause::ReversePath,
                 LossKind::NoRoute => Cause::NoRoute,
                 LossKind::TimeToLive => Cause::TimeToLive,
                 LossKind::Address => Cause::NoSuchAddress,
+                LossKind::Unsolicited => Cause::Unsolicited,
+                LossKind::NoPublicAddress => Cause::NoPublicAddress,
             };
             return Some(death(leg, &loss.namespace, cause));
         }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod boxes;
 pub mod build;
 pub mod death;
 pub mod import;

@@ -43,6 +43,18 @@ words! {
 }
 
 words! {
+    /// What translates, and drops what has to be dropped.
+    TranslatedBy {
+        /// nftables if `nft` is there, else natrig.
+        Auto = "auto",
+        /// The kernel's own rules for packets.
+        Nftables = "nftables",
+        /// natrig's NATs, and nothing that needs `nft`.
+        Natrig = "natrig",
+    }
+}
+
+words! {
     /// How the VPC CNI has the kernel choose ports (`AWS_VPC_K8S_CNI_RANDOMIZESNAT`).
     RandomizeSnat {
         /// The source port stays if it is free.
@@ -74,6 +86,27 @@ pub struct Cluster {
     pub vpc: Vpc,
     /// The NAT gateways, if that is the way out.
     pub nat_gateway: NatGateway,
+    /// What translates.
+    #[serde(default)]
+    pub translation: Translation,
+}
+
+/// What translates, and drops what has to be dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Translation {
+    /// What does it unless a profile says otherwise.
+    pub by: TranslatedBy,
+    /// natrig's own NAT masquerades at nodes in Cilium's place, by this profile.
+    pub node_profile: Option<String>,
+    /// natrig's own NATs are the NAT gateways, by this profile.
+    pub gateway_profile: Option<String>,
+}
+
+impl Default for Translation {
+    fn default() -> Self {
+        Self { by: TranslatedBy::Auto, node_profile: None, gateway_profile: None }
+    }
 }
 
 /// What is the same on each node.
@@ -207,6 +240,7 @@ impl Default for Cluster {
                 metadata_hop_limit: 2,
             },
             nat_gateway: NatGateway { zones: 1, addresses: 1, upstream: false },
+            translation: Translation::default(),
         }
     }
 }
@@ -246,6 +280,54 @@ impl Cluster {
             Plugin::Cilium(cilium) => cilium.masquerade,
             Plugin::VpcCni(cni) => !cni.external_snat,
         }
+    }
+
+    /// Whether the kernel's rules for packets are used at all.
+    pub fn uses_nft(&self) -> bool {
+        match self.translation.by {
+            TranslatedBy::Auto => natrig_lab::nft::find().is_some(),
+            TranslatedBy::Nftables => true,
+            TranslatedBy::Natrig => false,
+        }
+    }
+
+    /// What cannot be done without them, if anything.
+    pub const fn needs_nft(&self) -> Option<&'static str> {
+        match &self.plugin {
+            Plugin::VpcCni(_) => Some("the VPC CNI marks connections"),
+            Plugin::Cilium(Cilium { egress_gateway: Some(_), .. }) => Some("egress gateway policies mark packets"),
+            Plugin::Cilium(_) if self.node.answers_leave_where_requests_came => Some("arrivals are marked"),
+            Plugin::Cilium(_) => None,
+        }
+    }
+
+    /// Whether natrig's own NAT stands at the interfaces of nodes.
+    pub fn node_is_natrigs(&self) -> bool {
+        matches!(self.plugin, Plugin::Cilium(_)) && (self.translation.node_profile.is_some() || !self.uses_nft())
+    }
+
+    /// Whether the NAT gateways are natrig's own.
+    pub fn gateway_is_natrigs(&self) -> bool {
+        self.translation.gateway_profile.is_some() || !self.uses_nft()
+    }
+
+    /// By which profile it masquerades.
+    pub fn node_profile(&self) -> String {
+        self.translation.node_profile.clone().unwrap_or_else(|| "cilium-bpf".to_owned())
+    }
+
+    /// By which profile they translate.
+    pub fn gateway_profile(&self) -> String {
+        self.translation.gateway_profile.clone().unwrap_or_else(|| "aws-natgw".to_owned())
+    }
+
+    /// What translates at nodes and at NAT gateways: `nftables`, or a profile.
+    pub fn translators(&self) -> (String, String) {
+        let nftables = || "nftables".to_owned();
+        (
+            if self.node_is_natrigs() { self.node_profile() } else { nftables() },
+            if self.gateway_is_natrigs() { self.gateway_profile() } else { nftables() },
+        )
     }
 
     /// The pods, node by node, as (node from 1, pod of the node from 1).

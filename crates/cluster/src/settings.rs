@@ -4,13 +4,14 @@
 
 use std::path::Path;
 
-use natrig_bench::settings::kinds::{network, noun, one_or_more, parsed, string, text, whole, word};
+use natrig_bench::settings::kinds::{network, noun, one_or_more, parsed, profile, string, text, whole, word};
 use natrig_bench::settings::{Fault, Section, Source, Spot, Spots, Value, Wrong, walk};
 use natrig_lab::net::Ipv4Net;
+use natrig_nat::Profile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cilium, Cluster, EgressGateway, Exit, IpMasqAgent, Plugin, Pod, PodNetwork, VpcCni};
+use crate::model::{Cilium, Cluster, EgressGateway, Exit, IpMasqAgent, Plugin, Pod, PodNetwork, TranslatedBy, VpcCni};
 
 /// Clusters to be compared, and the pods that ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +77,8 @@ pub fn read(text: &str, file: &Path) -> Result<Scenario, Fault> {
         cilium: None,
         vpc_cni: None,
     };
-    let spots = walk(text, |top| draft.read(top))?;
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let spots = walk(text, |top| draft.read(top, folder))?;
     if draft.designs.is_empty() {
         let cluster = draft.finish(&spots)?;
         let design = Design { name: stem, title: draft.title.clone(), from: draft.from, cluster };
@@ -103,7 +105,8 @@ pub fn read(text: &str, file: &Path) -> Result<Scenario, Fault> {
 }
 
 impl Draft {
-    fn read(&mut self, top: &mut Section<'_, '_>) {
+    fn read(&mut self, top: &mut Section<'_, '_>, folder: &Path) {
+        let known = || profile(folder, Profile::names());
         top.set("title", &mut self.title, text);
         top.set("question", &mut self.question, text);
         top.set("answer", &mut self.answer, boolean);
@@ -114,6 +117,7 @@ impl Draft {
             s.set("nodes", &mut cluster.nodes, whole(2..=4));
             s.set("pods_per_node", &mut cluster.pods_per_node, whole(1..=4));
             s.set("overlay_cidr", &mut cluster.overlay_cidr, wide_network);
+            s.set("translated_by", &mut cluster.translation.by, word);
             s.set_list("from", &mut self.from, one_or_more(LIST_MAX, parsed("a pod", "n1-p1")));
         });
         top.section("node", |s| {
@@ -123,6 +127,7 @@ impl Draft {
             s.set("reverse_path", &mut cluster.node.reverse_path, word);
             let arrival = &mut cluster.node.answers_leave_where_requests_came;
             s.set("answers_leave_where_requests_came", arrival, boolean);
+            s.set("profile", &mut cluster.translation.node_profile, |value| known()(value).map(Some));
         });
         top.section("vpc", |s| {
             s.set("cidr", &mut cluster.vpc.cidr, wide_network);
@@ -135,6 +140,7 @@ impl Draft {
             s.set("zones", &mut cluster.nat_gateway.zones, whole(1..=2));
             s.set("addresses", &mut cluster.nat_gateway.addresses, whole(1..=8));
             s.set("upstream", &mut cluster.nat_gateway.upstream, boolean);
+            s.set("profile", &mut cluster.translation.gateway_profile, |value| known()(value).map(Some));
         });
         if top.has("cilium") {
             let cilium = self.cilium.insert(Cilium::default());
@@ -179,6 +185,15 @@ impl Draft {
         if cluster.node.pod_public_address && !(has_gateway && cluster.pods == PodNetwork::Eni) {
             let message = "a pod's public address needs an internet gateway, and a private address of the VPC";
             return fault("node.pod_public_address", message, "write exit = \"internet-gateway\" and pods = \"eni\"");
+        }
+        if let Some(why) = cluster.needs_nft() {
+            if cluster.translation.by == TranslatedBy::Natrig {
+                return fault("cluster.translated_by", &format!("{why}, which needs nftables"), "remove translated_by");
+            }
+            let policy = !cluster.node.answers_leave_where_requests_came;
+            if policy && cluster.translation.node_profile.is_some() {
+                return fault("node.profile", &format!("{why}, which no profile does"), "remove profile below [node]");
+            }
         }
         let overlay = (cluster.pods == PodNetwork::Overlay).then_some(("cluster.overlay_cidr", cluster.overlay_cidr));
         for (name, block) in overlay.into_iter().chain([("vpc.peered_cidr", cluster.vpc.peered)]) {

@@ -3,6 +3,7 @@
 use natrig_bench::settings::Word;
 use natrig_bench::test::RecordOf;
 use natrig_report::document::{Align, Block, Document, Table, Tell};
+use natrig_report::figure::{Figure, Grid, GridCell};
 
 use crate::answer::{Answer, Cost, Ports};
 use crate::death::{Cause, Death, Layer};
@@ -16,13 +17,17 @@ impl Tell for ClusterTest {
         if designs.is_empty() {
             return document;
         }
-        document.heading("Who sees which address of a pod");
-        document.push(Block::Table(overview(record)));
+        document.heading("Who reaches whom");
+        document.push(Block::Figure(Figure::Grid(overview(record))));
         for design in designs {
             let title = record.scenario.designs.iter().find(|known| known.name == design.name);
             for row in &design.matrix.rows {
                 let title = title.map_or(design.name.as_str(), |known| known.title.as_str());
                 document.heading(format!("{title}: {} ({})", row.pod, row.pod_address));
+                if (&*design.node_by, &*design.gateway_by) != ("nftables", "nftables") {
+                    let (node, gateway) = (&design.node_by, &design.gateway_by);
+                    document.text(format!("At nodes stands {node}, at NAT gateways {gateway}."));
+                }
                 document.push(Block::Table(outward(row)));
                 document.push(Block::Table(inward(row)));
             }
@@ -37,19 +42,36 @@ impl Tell for ClusterTest {
 }
 
 /// A row for each design and pod, a column for each destination.
-fn overview(record: &RecordOf<ClusterTest>) -> Table {
-    let columns = Destination::ALL.iter().map(|destination| (destination.word(), Align::Left));
-    let mut table = Table::new([("design", Align::Left), ("pod", Align::Left)].into_iter().chain(columns));
+fn overview(record: &RecordOf<ClusterTest>) -> Grid {
+    let (mut names, mut cells) = (Vec::new(), Vec::new());
     for design in &record.measured.designs {
+        let name = design.name.strip_prefix("cluster-").unwrap_or(&design.name);
         for row in &design.matrix.rows {
-            let cells = row.cells.iter().map(|cell| seen(&cell.outward));
-            table.row([design.name.clone(), row.pod.clone()].into_iter().chain(cells));
+            names.push(format!("{name}: {}", row.pod));
+            cells.push(row.cells.iter().map(overview_cell).collect());
         }
     }
-    table.note =
-        "The source address that the destination saw of the pod, if an answer came back to it; × where none did."
-            .to_owned();
-    table
+    let kinds = ["no answer", "reached as itself", "translated once", "translated twice", "three times"];
+    let most = cells.iter().flatten().map(|cell: &GridCell| cell.kind).max().unwrap_or(0);
+    Grid {
+        title: "The source address that each destination sees of a pod".to_owned(),
+        columns: Destination::ALL.iter().map(ToString::to_string).collect(),
+        rows: names,
+        cells,
+        kinds: kinds.iter().take(most.max(1) + 1).map(|kind| (*kind).to_owned()).collect(),
+        note: "If an answer came back to the pod; × where none did.".to_owned(),
+    }
+}
+
+fn overview_cell(cell: &Cell) -> GridCell {
+    let translated = cell.outward.iter().map(|measured| measured.translations.len()).max().unwrap_or(0);
+    let reached = reached(cell);
+    let detail = each(&cell.outward, |measured| match &measured.death {
+        Some(death) => death.to_string(),
+        None if measured.translations.is_empty() => String::new(),
+        None => measured.translations.iter().map(|at| at.place.as_str()).collect::<Vec<_>>().join(", "),
+    });
+    GridCell { word: seen(&cell.outward), detail, kind: if reached { 1 + translated.min(3) } else { 0 } }
 }
 
 /// What the destination saw, if all protocols agree.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{self, Answer};
 use crate::build;
 use crate::matrix::{self, Matrix};
+use crate::model::Cluster;
 use crate::settings::{self, Scenario};
 
 /// `test = "cluster"`.
@@ -31,8 +32,32 @@ pub struct Measured {
 pub struct MeasuredDesign {
     /// The design's name.
     pub name: String,
+    /// What masqueraded at nodes: `nftables`, or a profile of natrig's.
+    #[serde(default = "nftables")]
+    pub node_by: String,
+    /// What translated at NAT gateways.
+    #[serde(default = "nftables")]
+    pub gateway_by: String,
     /// Who reaches whom, and who sees which address.
     pub matrix: Matrix,
+}
+
+/// What there was before there was a choice.
+fn nftables() -> String {
+    "nftables".to_owned()
+}
+
+/// Whether the program is there, if the cluster cannot do without it.
+pub fn check_nft(cluster: &Cluster) -> Result<(), String> {
+    if natrig_lab::nft::find().is_some() {
+        return Ok(());
+    }
+    let missing = natrig_lab::nft::NftError::Missing;
+    match cluster.needs_nft() {
+        Some(why) => Err(format!("{why}; {missing}")),
+        None if cluster.uses_nft() => Err(missing.to_string()),
+        None => Ok(()),
+    }
 }
 
 impl Test for ClusterTest {
@@ -68,10 +93,10 @@ impl Test for ClusterTest {
             let message = format!("a cluster needs namespaces, which this environment refuses: {reason}");
             return Err(TestError::Environment(format!("{message}\nhelp: natrig doctor says what is missing")));
         }
-        if natrig_lab::nft::find().is_none() {
-            return Err(TestError::Environment(natrig_lab::nft::NftError::Missing.to_string()));
-        }
         let designs = session.record.scenario.designs.clone();
+        for design in &designs {
+            check_nft(&design.cluster).map_err(|why| TestError::Environment(format!("{}: {why}", design.name)))?;
+        }
         for (nth, design) in designs.iter().enumerate() {
             if session.cancelled() {
                 return Ok(Status::Interrupted);
@@ -81,7 +106,9 @@ impl Test for ClusterTest {
                 let message = format!("measure {}: {error}", design.name);
                 if error.is_environment() { TestError::Environment(message) } else { TestError::Failed(message) }
             })?;
-            session.record.measured.designs.push(MeasuredDesign { name: design.name.clone(), matrix });
+            let (node_by, gateway_by) = design.cluster.translators();
+            let measured = MeasuredDesign { name: design.name.clone(), node_by, gateway_by, matrix };
+            session.record.measured.designs.push(measured);
             session.save();
         }
         if let Some(design) = designs.first().filter(|_| session.record.scenario.answer) {

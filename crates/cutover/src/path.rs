@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use natrig_bench::scenario::Word;
 use natrig_bench::words;
-use natrig_nat::{Direction, Forwarder, Nat, Profile, Verdict};
+use natrig_lab::bridge::{Fate, Layer, decide};
+use natrig_nat::{Direction, Forwarder, Nat, Profile};
 use natrig_wire::{Frame, ethernet, ipv4};
 
 use crate::place;
@@ -44,14 +45,6 @@ pub(crate) struct Node {
     /// Connections of which the next packet is the last that the old ways swallow.
     dying: HashSet<Tuple>,
     is_down: bool,
-}
-
-/// Where a frame goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Onward,
-    Back,
-    Lost(&'static str),
 }
 
 impl Node {
@@ -118,7 +111,7 @@ impl Node {
         };
         if translate {
             self.translated.insert(tuple);
-            step(|frames, verdicts| self.nat.translate_burst(Direction::Outbound, frames, verdicts, now_ns), frame)
+            self.nat.pass(Direction::Outbound, frame, now_ns)
         } else {
             self.direct.insert(tuple);
             self.route(Direction::Outbound, frame)
@@ -128,7 +121,7 @@ impl Node {
     /// A frame to a pod: one that comes for the node is translated back as long as it is known what for.
     fn inbound(&mut self, frame: &mut Frame<'_>, now_ns: u64) -> Fate {
         if destination(frame.bytes()) == self.address {
-            step(|frames, verdicts| self.nat.translate_burst(Direction::Inbound, frames, verdicts, now_ns), frame)
+            self.nat.pass(Direction::Inbound, frame, now_ns)
         } else {
             self.route(Direction::Inbound, frame)
         }
@@ -136,14 +129,8 @@ impl Node {
 
     /// A frame that is nobody's to translate.
     fn route(&mut self, direction: Direction, frame: &mut Frame<'_>) -> Fate {
-        step(|frames, verdicts| self.forwarder.translate_burst(direction, frames, verdicts, 0), frame)
+        decide(|frames, verdicts| self.forwarder.translate_burst(direction, frames, verdicts, 0), frame)
     }
-}
-
-/// A box with two sides.
-pub(crate) trait Layer: Send {
-    /// Decides about a frame and rewrites it.
-    fn pass(&mut self, direction: Direction, frame: &mut Frame<'_>, now_ns: u64) -> Fate;
 }
 
 impl Layer for Node {
@@ -194,7 +181,7 @@ impl Layer for Gateway {
         if self.is_down {
             return Fate::Lost("interface-down");
         }
-        step(|frames, verdicts| self.nat.translate_burst(direction, frames, verdicts, now_ns), frame)
+        self.nat.pass(direction, frame, now_ns)
     }
 }
 
@@ -240,23 +227,6 @@ fn translator(profile: &Profile, addresses: Vec<Ipv4Addr>, seed: u64) -> Result<
     // A table for the world's few connections.
     config.behaviour.table.capacity = config.behaviour.table.capacity.min(65_536);
     Nat::new(config, seed).map_err(|error| format!("set up the profile {}: {error}", profile.name))
-}
-
-/// Has something decide about one frame.
-fn step(decide: impl FnOnce(&mut [Frame<'_>], &mut [Verdict]), frame: &mut Frame<'_>) -> Fate {
-    let len = frame.len();
-    let mut verdicts = [Verdict::Forward];
-    let mut frames = [Frame::new(frame.buffer_mut(), len)];
-    decide(&mut frames, &mut verdicts);
-    let len = frames[0].len();
-    frame.resize(len);
-    match verdicts[0] {
-        Verdict::Forward => Fate::Onward,
-        Verdict::Back => Fate::Back,
-        Verdict::Drop(reason) => Fate::Lost(reason.as_str()),
-        // Unsolicited SYNs and fragments: no server here connects by itself, and nothing is fragmented.
-        Verdict::Hold | Verdict::Skip => Fate::Lost("held"),
-    }
 }
 
 /// Frames that ended on the way, by place and reason.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use natrig_bench::scenario::Word;
+use natrig_lab::bridge::{Fate, Layer};
 use natrig_nat::{Direction, Profile};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -14,7 +15,7 @@ use crate::client::{self, Client, ClientClass};
 use crate::event::{Event, events};
 use crate::host::{Host, VirtualConnection};
 use crate::measured::{Lives, Traffic};
-use crate::path::{Fate, Gateway, Layer, Losses, Node, Path, SECOND_NS, destination};
+use crate::path::{Gateway, Losses, Node, Path, SECOND_NS, destination};
 use crate::place;
 use crate::scenario::{Procedure, Scenario};
 use crate::server::Server;

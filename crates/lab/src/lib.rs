@@ -8,6 +8,7 @@
 //! [`host`] tell about the machine.
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod doctor;
 pub mod host;
 pub mod interface;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use natrig_bench::test::{RecordOf, Test};
 
-use crate::figure::Figure;
+use crate::figure::{Figure, grid_table};
 use crate::markdown::escaped;
 use crate::numbers::plain;
 use crate::terminal::page::{Page, Style, raw, span, wrap};
@@ -130,6 +130,9 @@ impl Document {
                 Block::Figure(figure) => {
                     page.blank();
                     page.line(&[span(Style::Bold, figure.title())]);
+                    if let Figure::Grid(grid) = figure {
+                        grid_table(grid).terminal(page);
+                    }
                     for line in figure.text() {
                         page.line(&[raw("  "), raw(line)]);
                     }
@@ -165,6 +168,11 @@ impl Document {
                 Block::Verbatim(text) => {
                     let fence = "`".repeat(longest_run(text, '`').max(2) + 1);
                     writeln!(page, "{fence}text\n{}\n{fence}\n", text.trim_end())
+                }
+                Block::Figure(Figure::Grid(grid)) => {
+                    let _ = writeln!(page, "**{}** {}\n", escaped(&grid.title), escaped(&grid.note));
+                    grid_table(grid).markdown(&mut page);
+                    Ok(())
                 }
                 Block::Figure(figure) => {
                     let note =

@@ -8,7 +8,8 @@ use natrig_nat::{Cidr, EgressRule, IP_MASQ_AGENT_DEFAULTS, InterfaceSelector, Po
 use natrig_wire::MacAddr;
 
 use super::rules::{self, chain, names, set, table};
-use super::{MTU, MTU_OVERLAY, Site, place};
+use super::{MTU_OVERLAY, Site, place, vpc};
+use crate::boxes::BoxKind;
 use crate::model::{Cilium, Cluster, Plugin, Pod, PodNetwork, RandomizeSnat, ReversePath, VpcCni};
 use crate::tag::{Action, Book, Tag};
 
@@ -56,7 +57,9 @@ pub(super) fn build(site: &mut Site, cluster: &Cluster, number: u8) {
 fn interface_up(site: &mut Site, cluster: &Cluster, node: u8, nth: usize, interface: &str) {
     let name = place::node(node);
     let (inside, outside) = (At::new(&name, interface), At::new(place::VPC, format!("{name}-{interface}")));
-    let (mac, router_mac) = site.link(&inside, &outside, MTU);
+    let kind = BoxKind::Node { node, interface: nth };
+    let between = cluster.node_is_natrigs().then(|| (place::at_interface(node, interface), kind));
+    let (router_mac, mac) = site.uplink(&inside, &outside, between);
     let own = cluster.node_address(node, nth);
     let router = cluster.router(nth);
     site.address(&inside, own, 1);
@@ -71,6 +74,7 @@ fn interface_up(site: &mut Site, cluster: &Cluster, node: u8, nth: usize, interf
         ReversePath::Loose => "2",
     };
     site.sysctl(&name, &format!("net.ipv4.conf.{interface}.rp_filter"), filter, false);
+    vpc::check_source(site, cluster, &outside.interface);
     // What the VPC delivers here.
     for address in cluster.addresses_of(node, nth) {
         site.reach(&outside, address, mac);
@@ -310,7 +314,9 @@ fn cilium_ruleset(cluster: &Cluster, cilium: &Cilium, node: u8) -> String {
         let gateway = gateway.into_iter().filter(|rule| rule.contains("|egress_gateway|"));
         gateway.chain([off.on(&format!("oifname {}", names(outside)), "accept")]).collect()
     };
-    chains.push(chain("masquerade", "nat hook postrouting priority srcnat", &rules));
+    if !cluster.node_is_natrigs() {
+        chains.push(chain("masquerade", "nat hook postrouting priority srcnat", &rules));
+    }
     table(&chains)
 }
 

@@ -8,6 +8,7 @@ use natrig_wire::MacAddr;
 
 use super::rules::{chain, set, table};
 use super::{MTU, Site, place, vpc};
+use crate::boxes::BoxKind;
 use crate::model::{Cluster, EGRESS_PUBLIC, INTERNET, POD_PUBLIC, Pod, UPSTREAM, gateway_public, node_public};
 use crate::tag::{Action, Book, Tag};
 
@@ -56,13 +57,17 @@ struct Between {
     vpc: (At, MacAddr),
 }
 
-/// Makes a box whose way out leads to `beyond`, and all private addresses lead back to the VPC.
-fn between(site: &mut Site, cluster: &Cluster, name: &str, beyond: &str) -> Between {
-    site.namespace(name, true);
+/// Makes a box whose way out leads to `beyond`, and all private addresses lead back to the VPC; with a kind it is one of natrig's.
+fn between(site: &mut Site, cluster: &Cluster, name: &str, beyond: &str, natrigs: Option<BoxKind>) -> Between {
+    site.namespace(name, natrigs.is_none());
     let (inside, outside) = (At::new(name, "inside"), At::new(name, "outside"));
     let (vpc, next) = (At::new(place::VPC, name), At::new(beyond, name));
     let (inside_mac, vpc_mac) = site.link(&inside, &vpc, MTU);
     let (mac, next_mac) = site.link(&outside, &next, MTU);
+    if let Some(kind) = natrigs {
+        let (inside_mac, mac) = site.stand(name, kind, (vpc_mac, next_mac));
+        return Between { inside, outside, mac, vpc: (vpc, inside_mac) };
+    }
     let router = cluster.router(8);
     site.neighbour(&inside, router, vpc_mac);
     for block in [cluster.vpc.cidr, cluster.overlay_cidr] {
@@ -74,10 +79,15 @@ fn between(site: &mut Site, cluster: &Cluster, name: &str, beyond: &str) -> Betw
 }
 
 fn internet_gateway(site: &mut Site, cluster: &Cluster) {
-    let gateway = between(site, cluster, place::INTERNET_GATEWAY, place::INTERNET);
+    let natrigs = (!cluster.uses_nft()).then_some(BoxKind::InternetGateway);
+    let gateway = between(site, cluster, place::INTERNET_GATEWAY, place::INTERNET, natrigs);
     let pairs = cluster.public_addresses();
     for (public, _) in &pairs {
         site.reach(&At::new(place::INTERNET, place::INTERNET_GATEWAY), *public, gateway.mac);
+    }
+    vpc::ways_out(site, cluster, &[gateway.vpc], true);
+    if natrigs.is_some() {
+        return;
     }
     let tag = |number, rule, action| Tag::new(Book::InternetGateway, number, rule, action);
     let known = if pairs.is_empty() {
@@ -103,42 +113,52 @@ fn internet_gateway(site: &mut Site, cluster: &Cluster) {
             chain("outbound", "nat hook postrouting priority srcnat", &outbound),
         ]),
     );
-    vpc::ways_out(site, cluster, &[gateway.vpc], true);
 }
 
 fn nat_gateways(site: &mut Site, cluster: &Cluster) {
     let settings = &cluster.nat_gateway;
     let beyond = if settings.upstream { place::UPSTREAM } else { place::INTERNET };
     if settings.upstream {
-        upstream(site);
+        upstream(site, cluster);
     }
     let mut ends = Vec::new();
     for zone in 0..settings.zones {
         let name = place::nat_gateway(zone);
-        let gateway = between(site, cluster, &name, beyond);
-        site.address(&gateway.inside, cluster.nat_gateway(zone), 1);
+        let natrigs = cluster.gateway_is_natrigs().then_some(BoxKind::NatGateway { zone });
+        let gateway = between(site, cluster, &name, beyond, natrigs);
+        if natrigs.is_none() {
+            site.address(&gateway.inside, cluster.nat_gateway(zone), 1);
+        }
         let public = gateway_public(zone, settings.addresses);
         for address in &public {
-            site.address(&gateway.outside, *address, 1);
+            if natrigs.is_none() {
+                site.address(&gateway.outside, *address, 1);
+            }
             site.reach(&At::new(beyond, &name), *address, gateway.mac);
         }
         let (vpc, inside_mac) = gateway.vpc;
         site.reach(&vpc, cluster.nat_gateway(zone), inside_mac);
-        site.ruleset(&name, translating(Book::NatGateway, &public));
+        if natrigs.is_none() {
+            site.ruleset(&name, translating(Book::NatGateway, &public));
+        }
         ends.push((vpc, inside_mac));
     }
     vpc::ways_out(site, cluster, &ends, false);
 }
 
-fn upstream(site: &mut Site) {
+fn upstream(site: &mut Site, cluster: &Cluster) {
     site.namespace(place::UPSTREAM, true);
     let (outside, next) = (At::new(place::UPSTREAM, "outside"), At::new(place::INTERNET, place::UPSTREAM));
-    let (mac, next_mac) = site.link(&outside, &next, MTU);
-    site.address(&outside, UPSTREAM, 1);
+    let natrigs = cluster.gateway_is_natrigs();
+    let between = natrigs.then(|| (format!("{}~outside", place::UPSTREAM), BoxKind::Upstream));
+    let (next_mac, mac) = site.uplink(&outside, &next, between);
     site.neighbour(&outside, BEYOND, next_mac);
     site.route(&outside, TABLE_MAIN, Ipv4Net::ANY, Some(BEYOND));
     site.reach(&next, UPSTREAM, mac);
-    site.ruleset(place::UPSTREAM, translating(Book::Upstream, &[UPSTREAM]));
+    if !natrigs {
+        site.address(&outside, UPSTREAM, 1);
+        site.ruleset(place::UPSTREAM, translating(Book::Upstream, &[UPSTREAM]));
+    }
 }
 
 /// Ports are translated on the way out; what comes unasked from outside is dropped in silence.

@@ -28,8 +28,25 @@ pub(super) fn build(site: &mut Site, cluster: &Cluster) {
         site.neighbour(&inside, cluster.router(9), router_mac);
         site.way_out(&inside, TABLE_MAIN, cluster.router(9));
         site.reach(&outside, address, mac);
+        if name == place::HOST {
+            check_source(site, cluster, name);
+        }
     }
-    site.ruleset(place::VPC, ruleset(cluster));
+    if cluster.uses_nft() {
+        site.ruleset(place::VPC, ruleset(cluster));
+        return;
+    }
+    // One hop is the VPC.
+    let ttl = cluster.vpc.metadata_hop_limit.saturating_add(1).to_string();
+    site.sysctl(place::METADATA, "net.ipv4.ip_default_ttl", &ttl, false);
+}
+
+/// Without rules for packets the kernel's own check does it: there is one interface for each address (`__fib_validate_source` in
+/// `net/ipv4/fib_frontend.c`).
+pub(super) fn check_source(site: &mut Site, cluster: &Cluster, interface: &str) {
+    if !cluster.uses_nft() && cluster.vpc.source_dest_check {
+        site.sysctl(place::VPC, &format!("net.ipv4.conf.{interface}.rp_filter"), "1", false);
+    }
 }
 
 /// The way out that the subnets of the nodes have, once what it leads to is there: `outside` are the VPC's ends of the links to the

@@ -32,16 +32,16 @@ pub struct Header {
 }
 
 /// A packet's headers, and what lies behind them.
-pub(super) struct Dissected<'p> {
-    pub(super) header: Header,
-    pub(super) protocol: u8,
+pub(crate) struct Dissected<'p> {
+    pub(crate) header: Header,
+    pub(crate) protocol: u8,
     /// TCP's flags, ICMP's type.
     pub(super) kind: u8,
     pub(super) payload: &'p [u8],
 }
 
 /// None if it is nothing that we send.
-pub(super) fn dissect(packet: &[u8]) -> Option<Dissected<'_>> {
+pub(crate) fn dissect(packet: &[u8]) -> Option<Dissected<'_>> {
     let outer = dissect_plain(packet)?;
     if outer.protocol != ipv4::protocol::UDP || outer.header.destination_port != VXLAN_PORT {
         return Some(outer);

@@ -1,6 +1,6 @@
 //! A cluster that stands, with eyes on every interface: one question and its answer, seen everywhere they pass.
 
-mod header;
+pub(crate) mod header;
 mod talk;
 
 use std::io;
@@ -17,7 +17,8 @@ use thiserror::Error;
 
 pub use self::header::Header;
 use self::talk::{Progress, Talk};
-use crate::build;
+use crate::boxes::{Boxes, NO_PUBLIC_ADDRESS};
+use crate::build::{self, place};
 use crate::model::Cluster;
 use crate::tag::{Action, Tag};
 
@@ -119,6 +120,10 @@ pub enum LossKind {
     TimeToLive,
     /// Nobody here has that address.
     Address,
+    /// Nobody inside had asked for it.
+    Unsolicited,
+    /// Its source has no public address.
+    NoPublicAddress,
 }
 
 /// Something that a kernel threw away.
@@ -139,6 +144,9 @@ pub enum ProbeError {
     /// A namespace cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// A box of natrig's cannot be set up.
+    #[error("set up natrig's own NATs: {0}")]
+    Boxes(String),
     /// A namespace cannot be entered.
     #[error(transparent)]
     Enter(#[from] EnterError),
@@ -156,7 +164,7 @@ impl ProbeError {
     pub const fn is_environment(&self) -> bool {
         match self {
             Self::Build(error) => error.reason.is_environment(),
-            Self::Watch(_) | Self::Enter(_) | Self::Socket(_) | Self::Close(_) => false,
+            Self::Watch(_) | Self::Boxes(_) | Self::Enter(_) | Self::Socket(_) | Self::Close(_) => false,
         }
     }
 }
@@ -165,6 +173,7 @@ impl ProbeError {
 #[derive(Debug)]
 pub struct Site {
     lease: Lease,
+    boxes: Boxes,
     watches: Vec<(String, Watch)>,
     shots: u32,
 }
@@ -181,10 +190,12 @@ impl Site {
     /// # Errors
     /// It cannot be built or watched.
     pub fn build(cluster: &Cluster) -> Result<Self, ProbeError> {
-        let lease = build::plan(cluster).build()?;
+        let (plan, boxes) = build::layout(cluster);
+        let lease = plan.build()?;
+        let boxes = Boxes::start(cluster, &lease, &boxes).map_err(ProbeError::Boxes)?;
         let names = lease.namespaces().iter().map(|namespace| namespace.name().to_owned());
         let watches = names.map(|name| Ok((name.clone(), lease.watch(&name)?))).collect::<Result<_, WatchError>>()?;
-        Ok(Self { lease, watches, shots: 0 })
+        Ok(Self { lease, boxes, watches, shots: 0 })
     }
 
     /// The world.
@@ -197,7 +208,7 @@ impl Site {
     /// # Errors
     /// Others are inside.
     pub fn close(self) -> Result<(), ProbeError> {
-        drop(self.watches);
+        drop((self.boxes, self.watches));
         Ok(self.lease.close()?)
     }
 
@@ -210,6 +221,7 @@ impl Site {
             watch.seen()?;
         }
         let before = self.counters()?;
+        self.boxes.take_lost();
         self.shots += 1;
         let mut observation = Observation {
             answered: false,
@@ -230,6 +242,7 @@ impl Site {
         let began = Instant::now();
         let mut look = LOOK;
         let mut seen = Sightings::default();
+        let mut in_boxes = Vec::new();
         loop {
             match talk.go_on() {
                 Progress::Answered => observation.answered = true,
@@ -243,14 +256,18 @@ impl Site {
                 look += LOOK;
                 self.collect(&mut seen)?;
                 let dropped = seen.rulings(&talk).iter().any(|ruling| ruling.tag.action == Action::Drop);
-                if dropped || !losses(&before, &self.counters()?).is_empty() {
+                in_boxes.extend(self.boxes.take_lost());
+                if dropped || !in_boxes.is_empty() || !losses(&before, &self.counters()?).is_empty() {
                     break;
                 }
             }
             thread::sleep(PAUSE);
         }
         if !observation.answered {
-            observation.losses = losses(&before, &self.counters()?);
+            in_boxes.extend(self.boxes.take_lost());
+            observation.losses =
+                in_boxes.into_iter().map(|(namespace, reason)| loss_in_box(&namespace, reason)).collect();
+            observation.losses.extend(losses(&before, &self.counters()?));
         }
         self.collect(&mut seen)?;
         (observation.request, observation.answer) = seen.passages(&talk);
@@ -301,6 +318,8 @@ impl Sightings {
                 way.push(passage);
             }
         }
+        restore(&mut request);
+        restore(&mut answer);
         (request, answer)
     }
 
@@ -312,6 +331,50 @@ impl Sightings {
         };
         self.rules.iter().filter_map(ruling).collect()
     }
+}
+
+/// A box of natrig's sends past the eyes (PACKET_QDISC_BYPASS): what came out of it is what came to the next one. A box at a node's
+/// interface is part of the node: it decides what the packet is like on the wire.
+fn restore(way: &mut Vec<Passage>) {
+    let mut at = 0;
+    while at < way.len() {
+        let next = way.get(at + 1).map(|next| next.header.clone());
+        let Passage { namespace, interface, heading, header } = way[at].clone();
+        let leaves_unseen =
+            way.get(at + 1).is_some_and(|next| next.namespace != namespace && next.heading == Heading::In);
+        if heading != Heading::In || place::of(&namespace) == namespace && !leaves_unseen {
+            at += 1;
+        } else if place::of(&namespace) == namespace {
+            if let Some(header) = next {
+                let interface = if interface == "inside" { "outside" } else { "inside" }.to_owned();
+                way.insert(at + 1, Passage { namespace, interface, heading: Heading::Out, header });
+            }
+            at += 2;
+        } else {
+            way.remove(at);
+            let node = place::of(&namespace).to_owned();
+            if interface == "inside" {
+                if let (Some(out), Some(header)) = (at.checked_sub(1).and_then(|before| way.get_mut(before)), next)
+                    && out.namespace == node
+                {
+                    out.header = header;
+                }
+            } else if let Some(came) = way.get_mut(at).filter(|came| came.namespace == node) {
+                came.header = header;
+                at += 1;
+            }
+        }
+    }
+}
+
+fn loss_in_box(namespace: &str, reason: &'static str) -> Loss {
+    let kind = match reason {
+        NO_PUBLIC_ADDRESS => LossKind::NoPublicAddress,
+        "time-to-live" => LossKind::TimeToLive,
+        "no-such-address" => LossKind::Address,
+        _ => LossKind::Unsolicited,
+    };
+    Loss { namespace: place::of(namespace).to_owned(), kind }
 }
 
 fn losses(before: &[(String, IpLosses)], after: &[(String, IpLosses)]) -> Vec<Loss> {

@@ -2,7 +2,6 @@
 
 mod plan;
 mod socket;
-mod span;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use natrig_bench::scenario::Word;
+use natrig_lab::bridge::{Bridge, Layer};
 use natrig_lab::lease::Lease;
 use natrig_link::wait::Rest;
 use natrig_link::{Link, clock};
@@ -18,13 +18,12 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use self::socket::{Listeners, Place, Socket};
-use self::span::Bridge;
 use crate::client::{Client, ClientClass};
 use crate::connection::Connection;
 use crate::event::{Event, events};
 use crate::measured::{Lives, Traffic};
 use crate::pace::ns;
-use crate::path::{Gateway, Layer, Losses, Node, Path};
+use crate::path::{Gateway, Losses, Node, Path};
 use crate::place;
 use crate::scenario::{NFTABLES, Procedure, Scenario, TranslatedBy};
 use crate::server::Server;
@@ -75,7 +74,9 @@ pub(crate) fn run(
         if error.reason.is_environment() { RealError::Environment(message) } else { RealError::Failed(message) }
     })?;
     let lease = Arc::new(lease);
-    let bridges = world.spans.into_iter().map(|span| Bridge::open(&lease, span)).collect::<Result<Vec<_>, _>>()?;
+    let open =
+        |(node, span)| Bridge::open(&lease, &span).map(|bridge| (node, bridge)).map_err(|error| error.to_string());
+    let bridges = world.spans.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let own = Own {
         path: Path {
             nodes: natrigs_nodes(scenario, node, &mut rng)?,
@@ -121,19 +122,20 @@ fn natrigs_gateway(
 }
 
 /// Moves frames through natrig's own boxes until `stop` is set.
-fn forward(mut bridges: Vec<Bridge>, own: &Mutex<Own>, stop: &AtomicBool) -> Result<(), String> {
+fn forward(mut bridges: Vec<(Option<usize>, Bridge)>, own: &Mutex<Own>, stop: &AtomicBool) -> Result<(), String> {
     let mut rest = Rest::default();
     while !stop.load(Ordering::Acquire) {
         let mut moved = 0;
         {
             let Own { path, losses } = &mut *locked(own);
-            for bridge in &mut bridges {
-                let layer: Option<&mut dyn Layer> = match bridge.node {
-                    Some(node) => path.nodes.get_mut(node).map(|node| node as &mut dyn Layer),
-                    None => path.gateway.as_mut().map(|gateway| gateway as &mut dyn Layer),
+            for (node, bridge) in &mut bridges {
+                let (place, layer): (_, Option<&mut dyn Layer>) = match node {
+                    Some(node) => ("node", path.nodes.get_mut(*node).map(|node| node as _)),
+                    None => ("gateway", path.gateway.as_mut().map(|gateway| gateway as _)),
                 };
                 if let Some(layer) = layer {
-                    moved += bridge.pump(layer, losses, clock::now_ns())?;
+                    let pumped = bridge.pump(layer, &mut |reason| losses.count(place, reason), clock::now_ns());
+                    moved += pumped.map_err(|error| error.to_string())?;
                 }
             }
         }
@@ -142,7 +144,7 @@ fn forward(mut bridges: Vec<Bridge>, own: &Mutex<Own>, stop: &AtomicBool) -> Res
         } else if bridges.is_empty() {
             thread::sleep(NAP);
         } else {
-            let links: Vec<&dyn Link> = bridges.iter().flat_map(|bridge| &bridge.links).map(|link| link as _).collect();
+            let links: Vec<&dyn Link> = bridges.iter().flat_map(|(_, bridge)| bridge.links()).collect();
             rest.rest(&links, NAP).map_err(|error| format!("wait for frames: {error}"))?;
         }
     }

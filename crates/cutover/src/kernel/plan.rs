@@ -8,6 +8,7 @@
 
 use std::net::Ipv4Addr;
 
+use natrig_lab::bridge::{Face, Span};
 use natrig_lab::net::Ipv4Net;
 use natrig_lab::plan::{At, Draft, Plan, RoutingRule, Step, TABLE_MAIN};
 use natrig_wire::MacAddr;
@@ -38,27 +39,11 @@ pub(super) fn node(number: usize) -> String {
     format!("n{}", number + 1)
 }
 
-/// One side of a box of natrig's.
-#[derive(Debug, Clone)]
-pub(super) struct Face {
-    pub(super) interface: &'static str,
-    pub(super) own: MacAddr,
-    pub(super) peer: MacAddr,
-}
-
-/// A box of natrig's: inside and outside.
-#[derive(Debug, Clone)]
-pub(super) struct Span {
-    pub(super) namespace: String,
-    /// Which node; none: the gateway.
-    pub(super) node: Option<usize>,
-    pub(super) faces: [Face; 2],
-}
-
 /// What is built, and where natrig stands in it.
 pub(super) struct World {
     pub(super) plan: Plan,
-    pub(super) spans: Vec<Span>,
+    /// The gateway's, or that of a node.
+    pub(super) spans: Vec<(Option<usize>, Span)>,
 }
 
 /// Who translates at nodes: nftables where that can do it.
@@ -92,7 +77,7 @@ pub(super) fn world(scenario: &Scenario, gateway: &str) -> World {
 struct Builder<'s> {
     scenario: &'s Scenario,
     draft: Draft,
-    spans: Vec<Span>,
+    spans: Vec<(Option<usize>, Span)>,
 }
 
 impl Builder<'_> {
@@ -135,9 +120,9 @@ impl Builder<'_> {
             public.iter().for_each(|address| self.draft.address(&outside, *address, 1));
             self.draft.ruleset(GATEWAY, gateway_ruleset(&public));
         } else {
-            let inside = Face { interface: "inside", own: mac_inside, peer: vpc };
-            let outside = Face { interface: "outside", own: mac_outside, peer: internet };
-            self.spans.push(Span { namespace: GATEWAY.to_owned(), node: None, faces: [inside, outside] });
+            let inside = Face { interface: "inside".to_owned(), own: mac_inside, peer: vpc };
+            let outside = Face { interface: "outside".to_owned(), own: mac_outside, peer: internet };
+            self.spans.push((None, Span { namespace: GATEWAY.to_owned(), faces: [inside, outside] }));
         }
     }
 
@@ -157,9 +142,9 @@ impl Builder<'_> {
         let own = (first..first + count).map(place::pod);
         if !by_kernel {
             own.for_each(|pod| self.draft.reach(&in_vpc, pod, mac_outside));
-            let inside = Face { interface: "pods", own: mac_inside, peer: pods_mac };
-            let outside = Face { interface: "eth0", own: mac_outside, peer: vpc };
-            self.spans.push(Span { namespace: name, node: Some(number), faces: [inside, outside] });
+            let inside = Face { interface: "pods".to_owned(), own: mac_inside, peer: pods_mac };
+            let outside = Face { interface: "eth0".to_owned(), own: mac_outside, peer: vpc };
+            self.spans.push((Some(number), Span { namespace: name, faces: [inside, outside] }));
             return;
         }
         self.draft.address(&outside, place::node(number as u32), 1);
@@ -179,7 +164,7 @@ impl Builder<'_> {
             own.for_each(|pod| self.draft.reach(&in_vpc, pod, mac_outside));
         }
         let rule = if self.scenario.masquerade_before { MASQUERADE } else { "" };
-        self.draft.ruleset(&name, format!("table ip natrig {{\n  chain masquerade {{\n    type nat hook postrouting priority srcnat;\n    {rule}\n  }}\n}}\n"));
+        self.draft.ruleset(&name, format!("table ip natrig {{\n  chain leaving {{\n    type nat hook postrouting priority srcnat;\n    {rule}\n  }}\n}}\n"));
     }
 }
 
@@ -232,11 +217,11 @@ pub(super) fn change(scenario: &Scenario, gateway: &str, number: usize) -> Plan 
     let other = scenario.node_engine == NodeEngine::ConntrackOtherInterface;
     let steps = match scenario.change {
         Change::MasqueradeOff if by_kernel => {
-            let off = rule(&name, "flush chain ip natrig masquerade\n");
+            let off = rule(&name, "flush chain ip natrig leaving\n");
             [off].into_iter().chain(other.then(|| leave_by(TABLE_SECOND))).collect()
         }
         Change::MasqueradeOn if by_kernel => {
-            let on = rule(&name, &format!("add rule ip natrig masquerade {MASQUERADE}\n"));
+            let on = rule(&name, &format!("add rule ip natrig leaving {MASQUERADE}\n"));
             [on].into_iter().chain(other.then(|| leave_by(TABLE_MAIN))).collect()
         }
         Change::NodeFlush if by_kernel => vec![forget(&name)],

@@ -2,8 +2,8 @@
 
 use natrig_bench::settings::Source;
 use natrig_cluster::settings;
+use natrig_cluster::test::check_nft;
 use natrig_cluster::trace::trace as follow;
-use natrig_lab::nft;
 use natrig_lab::privilege;
 
 use super::{print, terminal_options};
@@ -29,9 +29,7 @@ pub(crate) fn trace(args: &Trace) -> Outcome {
         let message = format_args!("a cluster needs namespaces, which this environment refuses: {reason}\n{hint}");
         return Err(Failure::failed(exit::ENVIRONMENT, message));
     }
-    if nft::find().is_none() {
-        return Err(Failure::failed(exit::ENVIRONMENT, nft::NftError::Missing));
-    }
+    check_nft(cluster).map_err(|why| Failure::failed(exit::ENVIRONMENT, why))?;
     let trace = follow(cluster, &shot).map_err(|error| {
         Failure::failed(if error.is_environment() { exit::ENVIRONMENT } else { exit::FAILED }, error)
     })?;

@@ -1,11 +1,13 @@
-//! Figures in a document: lines, bars and heat maps. In HTML they are SVG, elsewhere text.
+//! Figures in a document: lines, bars, heat maps and grids of words. In HTML they are SVG, elsewhere text.
 
+mod grid;
 mod heat;
 mod lines;
 mod scale;
 mod svg;
 mod text;
 
+pub(crate) use grid::table as grid_table;
 pub use scale::{Axis, Scale};
 pub(crate) use svg::escaped;
 
@@ -18,6 +20,8 @@ pub enum Figure {
     Bars(BarChart),
     /// A value for each pair of two settings.
     Heat(HeatMap),
+    /// A word for each pair of two things.
+    Grid(Grid),
 }
 
 /// Curves over a common axis.
@@ -96,6 +100,34 @@ pub struct HeatMap {
     pub note: String,
 }
 
+/// A word for each pair of two things.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    /// What it shows.
+    pub title: String,
+    /// One thing, from left to right.
+    pub columns: Vec<String>,
+    /// The other, downwards.
+    pub rows: Vec<String>,
+    /// Row by row.
+    pub cells: Vec<Vec<GridCell>>,
+    /// What the kinds of cells mean; the first one is what does not work.
+    pub kinds: Vec<String>,
+    /// What a reader needs to know to read it; may be empty.
+    pub note: String,
+}
+
+/// What is so for a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GridCell {
+    /// In a word.
+    pub word: String,
+    /// And a little more, which text has no room for; may be empty.
+    pub detail: String,
+    /// Of which kind it is: decides the colour.
+    pub kind: usize,
+}
+
 impl Series {
     /// A curve without intervals.
     pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
@@ -110,7 +142,8 @@ impl Figure {
         match self {
             Self::Lines(LineChart { title, .. })
             | Self::Bars(BarChart { title, .. })
-            | Self::Heat(HeatMap { title, .. }) => title,
+            | Self::Heat(HeatMap { title, .. })
+            | Self::Grid(Grid { title, .. }) => title,
         }
     }
 
@@ -119,7 +152,8 @@ impl Figure {
         match self {
             Self::Lines(LineChart { note, .. })
             | Self::Bars(BarChart { note, .. })
-            | Self::Heat(HeatMap { note, .. }) => note,
+            | Self::Heat(HeatMap { note, .. })
+            | Self::Grid(Grid { note, .. }) => note,
         }
     }
 
@@ -129,6 +163,7 @@ impl Figure {
             Self::Lines(chart) => lines::svg(chart),
             Self::Bars(chart) => lines::bars(chart),
             Self::Heat(map) => heat::svg(map),
+            Self::Grid(grid) => grid::svg(grid),
         }
     }
 
@@ -138,6 +173,8 @@ impl Figure {
             Self::Lines(chart) => text::lines(chart),
             Self::Bars(chart) => text::bars(chart),
             Self::Heat(map) => text::heat(map),
+            // Text has tables for it.
+            Self::Grid(_) => Vec::new(),
         }
     }
 }
@@ -199,6 +236,23 @@ mod tests {
             note: String::new(),
         };
         assert!(!Figure::Heat(map).svg().contains("NaN"));
+    }
+
+    #[test]
+    fn a_grid_has_a_rectangle_for_each_pair_and_each_kind() {
+        let cell = |word: &str, kind| GridCell { word: word.to_owned(), detail: "a<b".to_owned(), kind };
+        let grid = Grid {
+            title: "who".to_owned(),
+            columns: vec!["x".to_owned(), "y".to_owned()],
+            rows: vec!["one".to_owned()],
+            cells: vec![vec![cell("×", 0), cell("10.0.0.1", 1)]],
+            kinds: vec!["no".to_owned(), "yes".to_owned()],
+            note: String::new(),
+        };
+        let svg = Figure::Grid(grid.clone()).svg();
+        assert_eq!((svg.matches("<rect").count(), svg.matches("refused").count()), (4, 2), "{svg}");
+        assert!(svg.contains("a&lt;b") && svg.contains("10.0.0.1"), "{svg}");
+        assert_eq!(grid_table(&grid).rows, [["one", "×", "10.0.0.1"]]);
     }
 
     #[test]
