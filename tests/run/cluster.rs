@@ -138,7 +138,9 @@ pub(crate) fn matrix(place: &Place<'_>) -> Outcome {
 pub(crate) fn profiles(place: &Place<'_>) -> Outcome {
     let needs_rules = |design: &str| ["t07-pod", "t09", "t10"].iter().any(|name| design.starts_with(name));
     let record = measured(place, &|design, text| match design {
-        "t09-vpc-cni-gateway" | "t10-egress-gateway-nat" => with(text, "nat_gateway", "profile = \"azure-natgw\""),
+        "t09-vpc-cni-gateway" | "t10-egress-gateway-nat" => {
+            with(text, "nat_gateway", "profile = \"gcp-cloudnat-dynamic\"")
+        }
         design if needs_rules(design) => text,
         _ => with(text, "cluster", "translated_by = \"natrig\""),
     });
@@ -149,7 +151,7 @@ pub(crate) fn profiles(place: &Place<'_>) -> Outcome {
         let node = if needs_rules(design) { "nftables" } else { "cilium-bpf" };
         assert_eq!(measured.node_by, node, "{design}");
     }
-    for (design, gateway) in [("t04-eni-double", "aws-natgw"), ("t09-vpc-cni-gateway", "azure-natgw")] {
+    for (design, gateway) in [("t04-eni-double", "aws-natgw"), ("t09-vpc-cni-gateway", "gcp-cloudnat-dynamic")] {
         assert_eq!(record.measured.designs.iter().find(|at| at.name.ends_with(design)).unwrap().gateway_by, gateway);
     }
     Ok(())

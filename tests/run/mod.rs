@@ -49,7 +49,7 @@ pub(crate) const CASES: [Case; 39] = [
     case("run::scenarios_that_cannot_be_read", Anybody, mistakes::unreadable_scenarios),
     case("run::mistakes_on_the_command_line", Anybody, mistakes::command_line),
     in_namespaces("run::clusters_are_as_is_known_of_them", Each, cluster::matrix),
-    in_namespaces("run::clusters_of_natrigs_own_nats_are_as_well", Each, cluster::profiles),
+    in_namespaces("run::clusters_of_natrigs_own_nats_are_as_well", Ordinary, cluster::profiles),
     in_namespaces("run::traces_tell_what_is_wrong", Each, cluster::traces),
     in_namespaces("run::the_answer_for_a_cluster", Anybody, cluster::answers),
     case("run::a_clusters_own_settings_become_a_scenario", Anybody, cluster::imports),

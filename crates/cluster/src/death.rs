@@ -53,6 +53,8 @@ words! {
         NoSuchAddress = "no-such-address",
         /// It came back from another address than had been asked, and nobody waited for that.
         AnotherSource = "another-source",
+        /// What stands there does not translate its protocol.
+        Protocol = "protocol-not-translated",
         /// Nobody says.
         Unexplained = "unexplained",
     }
@@ -144,6 +146,7 @@ impl Death {
                 LossKind::Address => Cause::NoSuchAddress,
                 LossKind::Unsolicited => Cause::Unsolicited,
                 LossKind::NoPublicAddress => Cause::NoPublicAddress,
+                LossKind::Protocol => Cause::Protocol,
             };
             return Some(death(leg, &loss.namespace, cause));
         }

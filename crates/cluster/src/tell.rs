@@ -47,7 +47,8 @@ fn overview(record: &RecordOf<ClusterTest>) -> Grid {
     for design in &record.measured.designs {
         let name = design.name.strip_prefix("cluster-").unwrap_or(&design.name);
         for row in &design.matrix.rows {
-            names.push(format!("{name}: {}", row.pod));
+            let only = design.matrix.rows.len() == 1;
+            names.push(if only { name.to_owned() } else { format!("{name}: {}", row.pod) });
             cells.push(row.cells.iter().map(overview_cell).collect());
         }
     }
@@ -67,7 +68,7 @@ fn overview_cell(cell: &Cell) -> GridCell {
     let translated = cell.outward.iter().map(|measured| measured.translations.len()).max().unwrap_or(0);
     let reached = reached(cell);
     let detail = each(&cell.outward, |measured| match &measured.death {
-        Some(death) => death.to_string(),
+        Some(death) => format!("{}: {}", death.place, death.cause),
         None if measured.translations.is_empty() => String::new(),
         None => measured.translations.iter().map(|at| at.place.as_str()).collect::<Vec<_>>().join(", "),
     });

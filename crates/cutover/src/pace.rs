@@ -69,7 +69,7 @@ impl Pace {
                 answer_ms: 3000,
                 reconnect_ms: 200,
                 connect_ms: 10_000,
-                tcp_retries2: 4,
+                tcp_retries2: 5,
                 keepalive_s: 2,
                 keepalive_interval_s: 1,
                 keepalive_probes: 3,
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn fifteen_retries_are_a_quarter_of_an_hour() {
         assert_eq!(Pace::of(Stack::Virtual).retransmit_ns(), ns(924_600));
-        assert_eq!(Pace::of(Stack::Kernel).retransmit_ns(), ns(6200));
+        assert_eq!(Pace::of(Stack::Kernel).retransmit_ns(), ns(12_600));
         assert_eq!(Pace::of(Stack::Virtual).keepalive_timeout_ns(), ns(735_000));
     }
 }

@@ -180,7 +180,7 @@ impl Scenario {
     fn standard(stack: Stack) -> Self {
         let (nodes, pods_per_node, interval_s, grace_s, observe_s) = match stack {
             Stack::Virtual => (4, 5, 60, 30, 1200),
-            Stack::Kernel => (2, 3, 5, 2, 30),
+            Stack::Kernel => (2, 3, 4, 2, 30),
         };
         Self {
             title: "toggle".to_owned(),

@@ -124,6 +124,8 @@ pub enum LossKind {
     Unsolicited,
     /// Its source has no public address.
     NoPublicAddress,
+    /// A translator that does not know its protocol.
+    Protocol,
 }
 
 /// Something that a kernel threw away.
@@ -370,8 +372,9 @@ fn restore(way: &mut Vec<Passage>) {
 fn loss_in_box(namespace: &str, reason: &'static str) -> Loss {
     let kind = match reason {
         NO_PUBLIC_ADDRESS => LossKind::NoPublicAddress,
-        "time-to-live" => LossKind::TimeToLive,
+        "time-to-live" | "ttl_expired" => LossKind::TimeToLive,
         "no-such-address" => LossKind::Address,
+        "protocol" | "icmp_type" => LossKind::Protocol,
         _ => LossKind::Unsolicited,
     };
     Loss { namespace: place::of(namespace).to_owned(), kind }

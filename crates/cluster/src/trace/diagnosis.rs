@@ -69,7 +69,7 @@ impl Diagnosis {
                 mend: "Reach the pod by an address that the place can route to: a load balancer, a public address, or a route."
                     .to_owned(),
             }),
-            Cause::NoEgressAddress | Cause::AnotherSource | Cause::Unexplained => None,
+            Cause::NoEgressAddress | Cause::AnotherSource | Cause::Protocol | Cause::Unexplained => None,
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn nodes_by(scenario: &Scenario) -> TranslatedBy {
     match scenario.node_by {
         TranslatedBy::Auto if can && natrig_lab::nft::find().is_some() => TranslatedBy::Nftables,
         TranslatedBy::Auto => TranslatedBy::Natrig,
-        chosen => chosen,
+        chosen @ (TranslatedBy::Nftables | TranslatedBy::Natrig) => chosen,
     }
 }
 
@@ -164,7 +164,7 @@ impl Builder<'_> {
             own.for_each(|pod| self.draft.reach(&in_vpc, pod, mac_outside));
         }
         let rule = if self.scenario.masquerade_before { MASQUERADE } else { "" };
-        self.draft.ruleset(&name, format!("table ip natrig {{\n  chain leaving {{\n    type nat hook postrouting priority srcnat;\n    {rule}\n  }}\n}}\n"));
+        self.draft.ruleset(&name, node_ruleset(rule));
     }
 }
 
@@ -178,6 +178,24 @@ const fn pod_block() -> Ipv4Net {
 }
 
 const MASQUERADE: &str = "oifname \"eth*\" ip daddr != 10.0.0.0/8 masquerade";
+
+/// Connections are tracked whether they are masqueraded or not: a rule that asks for their state keeps it so (`nft_ct_get_init` holds
+/// tracking, an empty chain does not).
+fn node_ruleset(masquerade: &str) -> String {
+    format!(
+        "table ip natrig {{
+  chain tracked {{
+    type filter hook forward priority filter;
+    ct state established accept
+  }}
+  chain leaving {{
+    type nat hook postrouting priority srcnat;
+    {masquerade}
+  }}
+}}
+"
+    )
+}
 
 /// As a NAT gateway: what comes unasked is dropped in silence, and with a rule in `down` everything is.
 fn gateway_ruleset(public: &[Ipv4Addr]) -> String {
@@ -227,7 +245,13 @@ pub(super) fn change(scenario: &Scenario, gateway: &str, number: usize) -> Plan 
         Change::NodeFlush if by_kernel => vec![forget(&name)],
         Change::GatewayRestart if gateway => vec![forget(GATEWAY)],
         Change::GatewayDown if gateway => vec![rule(GATEWAY, "add rule ip natrig down drop\n")],
-        _ => Vec::new(),
+        Change::MasqueradeOff
+        | Change::MasqueradeOn
+        | Change::NodeFlush
+        | Change::NodeDown
+        | Change::GatewayRestart
+        | Change::GatewayDown
+        | Change::AddressRemoved => Vec::new(),
     };
     Plan { steps }
 }

@@ -53,13 +53,17 @@ impl Socket {
     }
 
     fn failed(&mut self, error: &io::Error) {
-        let timeout = if self.is_kept_alive { Notice::KeepaliveTimeout } else { Notice::Timeout };
-        self.ended = self.ended.or(match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::Interrupted => None,
-            // What TCP had heard of on the way is said in place of its own timeout (`tcp_write_err` in `net/ipv4/tcp_timer.c`).
-            ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(Some(timeout)),
-            _ => Some(Some(Notice::Reset)),
-        });
+        let kind = error.kind();
+        if self.ended.is_some() || matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted) {
+            return;
+        }
+        // What TCP had heard of on the way is said in place of its own timeout (`tcp_write_err` in `net/ipv4/tcp_timer.c`).
+        let timeout = [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable].contains(&kind);
+        self.ended = Some(Some(match (timeout, self.is_kept_alive) {
+            (false, _) => Notice::Reset,
+            (true, false) => Notice::Timeout,
+            (true, true) => Notice::KeepaliveTimeout,
+        }));
     }
 }
 

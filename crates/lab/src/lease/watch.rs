@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -111,9 +113,24 @@ impl Lease {
     /// # Errors
     /// The namespace cannot be entered, or a socket refuses.
     pub fn watch(&self, namespace: &str) -> Result<Watch, WatchError> {
+        keep_stamping();
         self.run_in(namespace, Watch::open)?
             .map_err(|source| WatchError::Socket { namespace: namespace.to_owned(), source })
     }
+}
+
+/// The kernel stamps packets while somebody wants stamps, begins a moment after the first one does (`net_enable_timestamp` in
+/// `net/core/dev.c`), and until then gives the time at which a packet is read. So one socket, in no world's namespace, wants stamps for as
+/// long as this process lives, and the first watch waits for them.
+fn keep_stamping() {
+    static STAMPING: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    const MOMENT: Duration = Duration::from_millis(50);
+    STAMPING.get_or_init(|| {
+        let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
+        setsockopt(&fd, sockopt::ReceiveTimestampns, &true).ok()?;
+        std::thread::sleep(MOMENT);
+        Some(fd)
+    });
 }
 
 impl Watch {

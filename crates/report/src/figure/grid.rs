@@ -4,7 +4,7 @@ use super::Grid;
 use super::svg::Svg;
 use crate::document::{Align, Table};
 
-const CHARACTER: f64 = 6.6;
+const CHARACTER: f64 = 6.1;
 const TOP: f64 = 28.0;
 const ROW: f64 = 40.0;
 const LEGEND: f64 = 34.0;
@@ -32,7 +32,7 @@ pub(super) fn svg(grid: &Grid) -> String {
             let middle = at_x + 0.5 * column;
             let first = if cell.detail.is_empty() { 0.5 * ROW + 4.0 } else { 0.5 * ROW - 2.0 };
             svg.text("tick", "middle", (middle, at_y + first), &cell.word);
-            svg.text("label", "middle", (middle, at_y + 0.5 * ROW + 13.0), &cell.detail);
+            svg.text("tick", "middle", (middle, at_y + 0.5 * ROW + 13.0), &cell.detail);
         }
     }
     let mut at_x = left;
@@ -47,7 +47,7 @@ pub(super) fn svg(grid: &Grid) -> String {
 /// The first kind is what does not work.
 fn fill(kind: usize) -> String {
     let class = if kind == 0 { "refused" } else { "heat" };
-    format!(r#"class="{class}" fill-opacity="{:.2}""#, (0.1 + 0.14 * kind as f64).min(0.66))
+    format!(r#"class="{class}" fill-opacity="{:.2}""#, (0.04 + 0.12 * kind as f64).clamp(0.14, 0.52))
 }
 
 /// The same as rows and columns of words.
