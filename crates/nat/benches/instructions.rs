@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
     Case { name: "miss_at_99_percent", prepare: || miss(0.99), operations: 64, limit: 2010 },
     Case { name: "miss_at_99.9_percent", prepare: || miss(0.999), operations: 32, limit: 2180 },
     Case { name: "icmp_error_inbound", prepare: icmp_error, operations: BURST as u64, limit: 1120 },
-    Case { name: "fragment_outbound", prepare: fragment, operations: BURST as u64, limit: 650 },
+    Case { name: "fragment_outbound", prepare: fragment, operations: BURST as u64, limit: 660 },
     Case { name: "expire", prepare: expire, operations: FLOWS as u64, limit: 980 },
 ];
 
