@@ -39,7 +39,7 @@ pub(crate) const ICMP_SLOT: usize = 2;
 pub(crate) struct PortSpace {
     rules: PortRules,
     overload: [Overload; 3],
-    /// Free ports by address and protocol, where ports are never overloaded.
+    /// Free ports by address and protocol, where ports are never overloaded; empty if all protocols' are.
     free: Vec<Option<FreePorts>>,
     /// The port given last, by address and protocol.
     last: Vec<u16>,
@@ -59,7 +59,9 @@ impl PortSpace {
             Self { rules: rules.clone(), overload, free: Vec::new(), last: vec![0; addresses * 3], reserved, rng };
         let fresh: [Option<FreePorts>; 3] = [UDP_SLOT, TCP_SLOT, ICMP_SLOT]
             .map(|slot| (overload[slot] == Overload::Never).then(|| space.all_free(slot)));
-        space.free = (0..addresses).flat_map(|_| fresh.clone()).collect();
+        if fresh.iter().any(Option::is_some) {
+            space.free = (0..addresses).flat_map(|_| fresh.clone()).collect();
+        }
         space
     }
 
@@ -109,20 +111,20 @@ impl PortSpace {
     }
 
     fn bitmap(&self, address: u16, slot: usize) -> Option<&FreePorts> {
-        self.free[usize::from(address) * 3 + slot].as_ref()
+        self.free.get(usize::from(address) * 3 + slot)?.as_ref()
     }
 
     /// Marks a port as used, where ports are never overloaded.
     pub(crate) fn take(&mut self, address: u16, slot: usize, port: u16) {
         self.last[usize::from(address) * 3 + slot] = port;
-        if let Some(ports) = &mut self.free[usize::from(address) * 3 + slot] {
+        if let Some(Some(ports)) = self.free.get_mut(usize::from(address) * 3 + slot) {
             ports.take(port);
         }
     }
 
     /// Marks a port as free again.
     pub(crate) fn give(&mut self, address: u16, slot: usize, port: u16) {
-        if let Some(ports) = &mut self.free[usize::from(address) * 3 + slot] {
+        if let Some(Some(ports)) = self.free.get_mut(usize::from(address) * 3 + slot) {
             ports.give(port);
         }
     }

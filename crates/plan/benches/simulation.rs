@@ -1,5 +1,7 @@
 //! Connection events a second of wall time, on one core: the fleet of 5,000 nodes and 250,000 pods.
 
+use std::time::Instant;
+
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use natrig_nat::{CAPACITY_MAX, Profile};
@@ -68,6 +70,10 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, each: &str, classes: &[Clas
         let mut simulation = Simulation::new(&setup).expect("the fleet is within limits");
         group.bench_function(format!("{each}: {name}"), |b| b.iter(|| simulation.run(STEP)));
         let outcome = simulation.outcome();
+        if outcome.asked == 0 {
+            // Left out by the filter of the command line.
+            continue;
+        }
         eprintln!(
             "{name}: {} asked, refused {:?} {:.5}, {:.1} s, work per event {:.1}",
             outcome.asked,
@@ -76,7 +82,22 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, each: &str, classes: &[Clas
             outcome.time_s,
             outcome.work as f64 / outcome.events as f64
         );
+        eprintln!("{}", costs(&mut simulation));
     }
+}
+
+/// What an event costs, however many there are: four times as many take four times as long.
+fn costs(simulation: &mut Simulation) -> String {
+    let measures = std::env::args().any(|word| word == "--bench");
+    let counts = if measures { [STEP / 2, STEP, 2 * STEP, 4 * STEP] } else { [100, 200, 400, 800] };
+    let cost = counts.map(|connections| {
+        let began = Instant::now();
+        simulation.run(connections);
+        let seconds = began.elapsed().as_secs_f64();
+        let per_event_ns = seconds * 1e9 / (2 * connections) as f64;
+        format!("{:.1} M events in {seconds:.2} s ({per_event_ns:.0} ns each)", (2 * connections) as f64 / 1e6)
+    });
+    format!("cost: {}", cost.join(", "))
 }
 
 criterion_group!(benches, simulate);

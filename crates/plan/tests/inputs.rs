@@ -1,8 +1,10 @@
 //! Logs as they come: whole, cut off, mixed, or something else.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::io::Write as _;
+
 use natrig_plan::census::Census;
-use natrig_plan::inputs::{ReadError, conntrack, flow_log, hubble};
+use natrig_plan::inputs::{ReadError, conntrack, flow_log, hubble, unpacked};
 use natrig_plan::report::Input;
 
 const V2: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status\n";
@@ -83,9 +85,34 @@ fn what_is_no_flow_log_is_one_clear_error() {
     assert!(error("").contains("it is empty"));
     assert!(error(&format!("{V2}2 1 eni-1 - - - - - - - 1 2 - NODATA\n")).contains("NODATA"));
     let mut census = Census::default();
-    let packed = [0x1f, 0x8b, 8, 0, 0xff, b'\n', 0xfe];
-    let error = flow_log::read(packed.as_slice(), "log.gz", &mut census).unwrap_err().to_string();
-    assert!(error.contains("log.gz, line 1: this is not text") && error.contains("gunzip -c"), "{error}");
+    let binary = [b'P', b'A', b'R', b'1', 0xff, b'\n', 0xfe];
+    let error = flow_log::read(binary.as_slice(), "log", &mut census).unwrap_err().to_string();
+    assert!(error.contains("log, line 1: this is not text") && error.contains("Parquet"), "{error}");
+}
+
+/// As S3 has them, and as several of these put together are.
+#[test]
+fn packed_logs_are_read_and_cut_off_ones_are_an_error() {
+    let member = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let record = |pod: u32| {
+        format!("2 123456789010 eni-1 10.0.1.{pod} 203.0.113.7 49152 443 6 10 840 1700000000 1700000059 ACCEPT OK\n")
+    };
+    let packed = [member(&format!("{V2}{}", record(5))), member(&format!("{V2}{}", record(6)))].concat();
+    let read = |bytes: &[u8]| {
+        let mut census = Census::default();
+        flow_log::read(unpacked(bytes).unwrap(), "log.gz", &mut census)
+    };
+    let input = read(&packed).unwrap();
+    assert_eq!((input.lines, input.counted, input.skipped.len()), (4, 2, 0));
+    let error = read(&packed[..packed.len() - 9]).unwrap_err();
+    assert!(matches!(error, ReadError::Unreadable { .. }), "{error}");
+    let mut damaged = packed;
+    damaged[20] ^= 0x55;
+    assert!(read(&damaged).is_err());
 }
 
 #[test]

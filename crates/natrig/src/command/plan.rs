@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use natrig_plan::census::Census;
 use natrig_plan::fleet::Fleet;
-use natrig_plan::inputs::{ReadError, conntrack, flow_log, hubble};
+use natrig_plan::inputs::{ReadError, conntrack, flow_log, hubble, unpacked};
 use natrig_plan::report::Input;
 use natrig_plan::{analysis, demand, view};
 
@@ -78,12 +78,11 @@ pub(crate) fn plan(args: &Plan) -> Outcome {
 
 fn read_log(file: &Path, read: Reader, census: &mut Census) -> Result<Input, Failure> {
     let name = file.display().to_string();
-    let reader: Box<dyn BufRead> = if name == "-" {
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, io::stdin()))
+    let unreadable = |error| Failure::failed(exit::USAGE, format_args!("failed to read {name}: {error}"));
+    let reader = if name == "-" {
+        unpacked(BufReader::with_capacity(BUFFER_BYTES, io::stdin()))
     } else {
-        let opened = File::open(file)
-            .map_err(|error| Failure::failed(exit::USAGE, format_args!("failed to read {name}: {error}")))?;
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, opened))
+        unpacked(BufReader::with_capacity(BUFFER_BYTES, File::open(file).map_err(unreadable)?))
     };
-    read(reader, &name, census).map_err(|error| Failure::failed(exit::USAGE, error))
+    read(reader.map_err(unreadable)?, &name, census).map_err(|error| Failure::failed(exit::USAGE, error))
 }

@@ -5,9 +5,10 @@ pub mod flow_log;
 pub mod hubble;
 mod lines;
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader};
 use std::net::Ipv4Addr;
 
+use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
 use crate::report::{Input, Skipped};
@@ -45,6 +46,23 @@ impl Flow {
         let remote = if protocol == Protocol::Icmp { 0 } else { destination.1 };
         Ok(Self { protocol, inside: (source.0.to_bits(), source.1), remote: (destination.0.to_bits(), remote) })
     }
+}
+
+/// First bytes of a gzip member (RFC 1952 section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Bytes that are unpacked at once.
+const UNPACKED_BYTES: usize = 1 << 18;
+
+/// A log as it is, or unpacked if it is packed by gzip, whatever its name: AWS writes flow logs to S3 that way. Files that were put together
+/// have several members, one after the other.
+///
+/// # Errors
+/// It cannot be read.
+pub fn unpacked<'r>(mut reader: impl BufRead + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
+    if reader.fill_buf()?.starts_with(&GZIP) {
+        return Ok(Box::new(BufReader::with_capacity(UNPACKED_BYTES, MultiGzDecoder::new(reader))));
+    }
+    Ok(Box::new(reader))
 }
 
 /// Why a log cannot be read.
@@ -141,7 +159,7 @@ fn each_line(
             lines::Line::Text(text) if text.trim().is_empty() => {}
             lines::Line::Text(text) => take(&mut notes, text)?,
             lines::Line::Binary if notes.input.lines == 1 => {
-                return Err(notes.wrong("this is not text", "unpack it first: `gunzip -c FILE | natrig plan … -` reads standard input; Parquet has to be converted to text"));
+                return Err(notes.wrong("this is not text", "logs are text, or text packed by gzip; Parquet has to be converted"));
             }
             lines::Line::Binary => notes.skip("not text"),
             lines::Line::TooLong => notes.skip("longer than a line can be"),

@@ -5,21 +5,21 @@ const LEVELS: usize = 4;
 const SLOTS: usize = 256;
 
 #[derive(Debug, Clone, Copy)]
-struct Due {
+struct Due<T> {
     tick: u32,
-    what: u64,
+    what: T,
 }
 
 /// Notes for later.
 #[derive(Debug)]
-pub(crate) struct Calendar {
-    slots: Vec<Vec<Due>>,
+pub(crate) struct Calendar<T> {
+    slots: Vec<Vec<Due<T>>>,
     now: u32,
     /// Entries written, moves included.
     pub(crate) work: u64,
 }
 
-impl Calendar {
+impl<T: Copy> Calendar<T> {
     /// An empty one.
     pub(crate) fn new(now: u32) -> Self {
         Self { slots: vec![Vec::new(); LEVELS * SLOTS], now, work: 0 }
@@ -27,7 +27,7 @@ impl Calendar {
 
     /// Notes `what` for `tick`, or for the next tick if that is not in the future.
     #[inline]
-    pub(crate) fn note(&mut self, tick: u32, what: u64) {
+    pub(crate) fn note(&mut self, tick: u32, what: T) {
         let tick = tick.max(self.now + 1);
         // The highest byte in which it differs from the present says the level.
         let level = (31 - ((tick ^ self.now) | 1).leading_zeros() as usize) / 8;
@@ -37,7 +37,7 @@ impl Calendar {
     }
 
     /// Moves on by one tick and hands out what is due then; to be given back by [`Self::done`].
-    pub(crate) fn next(&mut self) -> DueNow {
+    pub(crate) fn next(&mut self) -> DueNow<T> {
         self.now += 1;
         let top = (self.now.trailing_zeros() as usize / 8).min(LEVELS - 1);
         for level in (1..=top).rev() {
@@ -56,7 +56,7 @@ impl Calendar {
     }
 
     /// Takes back the memory of what was due.
-    pub(crate) fn done(&mut self, mut due: DueNow) {
+    pub(crate) fn done(&mut self, mut due: DueNow<T>) {
         due.0.clear();
         let slot = self.now as usize % SLOTS;
         if self.slots[slot].is_empty() {
@@ -72,11 +72,11 @@ impl Calendar {
 
 /// What is due in a tick.
 #[derive(Debug)]
-pub(crate) struct DueNow(Vec<Due>);
+pub(crate) struct DueNow<T>(Vec<Due<T>>);
 
-impl DueNow {
+impl<T: Copy> DueNow<T> {
     /// Each note.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
         self.0.iter().map(|due| due.what)
     }
 }

@@ -4,7 +4,9 @@ use natrig_nat::behaviour::{Behaviour, Collection, CollectionRules, FullPolicy};
 use natrig_nat::{Allocator, DropReason, PortsInUse, TICK_NS, TRIES_MAX, Wish, next_collection_interval};
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
+use std::collections::VecDeque;
 
+use super::calendar::Calendar;
 use super::table::{PortTable, Use, address_of, key};
 
 /// Ticks in a second.
@@ -64,6 +66,29 @@ struct Device {
     next: u32,
 }
 
+/// A port that is kept for a while after its connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// Tick at which it comes free.
+    pub(crate) expires: u32,
+    /// Inside address of the connection.
+    pub(crate) inside: u32,
+    pub(crate) address: u16,
+    pub(crate) remote: u16,
+    pub(crate) port: u16,
+    pub(crate) protocol: u8,
+}
+
+/// Ports that are all kept for the same time come free in the order in which their connections ended.
+#[derive(Debug)]
+struct Queue {
+    ticks: u32,
+    ports: VecDeque<Kept>,
+}
+
+/// Searches, or ports that come free, whose lines of memory are fetched together.
+pub(crate) const AHEAD: usize = 32;
+
 /// Translators of one behaviour.
 #[derive(Debug)]
 pub(crate) struct Layer {
@@ -72,6 +97,12 @@ pub(crate) struct Layer {
     device_each: bool,
     devices: Vec<Device>,
     table: PortTable,
+    /// A queue for each time that occurs, of which there are a few.
+    queues: Vec<Queue>,
+    /// When collectors run, by device.
+    collectors: Calendar<u16>,
+    /// Ports that have entered a queue.
+    kept: u64,
     capacity: u32,
     full: FullPolicy,
     collection: Option<CollectionRules>,
@@ -125,27 +156,32 @@ impl PortsInUse for View<'_> {
 }
 
 impl Layer {
-    /// `addresses` that are a device each, or all one. `expected`: uses at a time, to begin with.
+    /// `addresses` that are a device each, or all one. `expected`: uses at a time, to begin with. Each collector starts at some point of
+    /// its first interval.
     pub(crate) fn new(
         behaviour: &Behaviour,
         addresses: usize,
         device_each: bool,
         remotes: usize,
         expected: usize,
+        now: u32,
         rng: &mut Pcg64Mcg,
     ) -> Self {
         let limit = behaviour.ports.max_per_destination;
         let periodic = behaviour.collection.mode == Collection::Periodic;
         let allocator = Allocator::new(behaviour, addresses, rng.random());
-        Self {
+        let mut layer = Self {
             wants_release: allocator.wants_release(),
             allocator,
             device_each,
             devices: vec![
-                Device { entries: 0, dead: 0, clock: 0, interval: 0, next: 0 };
+                Device { entries: 0, dead: 0, clock: now, interval: 0, next: 0 };
                 if device_each { addresses } else { 1 }
             ],
             table: PortTable::with_room(expected),
+            queues: Vec::new(),
+            collectors: Calendar::new(now),
+            kept: 0,
             capacity: behaviour.table.capacity,
             full: behaviour.table.full,
             collection: periodic.then(|| behaviour.collection.clone()),
@@ -155,47 +191,41 @@ impl Layer {
             evicts: behaviour.ports.evict_closing_within > 0,
             rng: <Pcg64Mcg as rand::SeedableRng>::seed_from_u64(rng.random()),
             counts: LayerCounts::new(),
-        }
+        };
+        layer.start_collectors(now);
+        layer
     }
 
-    /// Fetches the lines that the searches to come are likely to begin with, all together.
+    /// Fetches the lines that the searches to come are likely to begin with. First it is said which, then all are fetched: nothing stands
+    /// between one miss and the next, so that they wait for memory together.
     pub(crate) fn touch(&self, askers: impl Iterator<Item = Asker> + Clone) {
         let likely = self.allocator.likely(askers.clone().map(|asker| (asker.wish, asker.at)));
-        let touched =
-            likely.zip(askers).map(|((address, port), asker)| self.table.touch(key(address, asker.remote, port)));
-        std::hint::black_box(touched.fold(0, |all, one| all ^ one));
+        let mut slots = [0; AHEAD];
+        for (slot, ((address, port), asker)) in slots.iter_mut().zip(likely.zip(askers)) {
+            *slot = self.table.home(key(address, asker.remote, port));
+        }
+        self.table.touch(&slots);
     }
 
-    /// Starts the collectors, each at some point of its first interval; hands out the device and the tick of each first run.
-    pub(crate) fn start(&mut self, now: u32, mut note: impl FnMut(u16, u32)) {
-        let rules = self.collection.clone();
+    fn start_collectors(&mut self, now: u32) {
+        let Some(rules) = &self.collection else { return };
         for (number, device) in (0u16..).zip(&mut self.devices) {
-            device.clock = now;
-            if let Some(rules) = &rules {
-                device.interval = rules.start_s * TICKS_PER_S;
-                device.next = now + 1 + self.rng.random_range(0..device.interval);
-                device.clock = device.next - device.interval;
-                note(number, device.next);
-            }
+            device.interval = rules.start_s * TICKS_PER_S;
+            device.next = now + 1 + self.rng.random_range(0..device.interval);
+            device.clock = device.next - device.interval;
+            self.collectors.note(device.next, number);
         }
     }
 
-    /// Finds a port; the use lasts until `expires`, its connection until `closes`. The device to be collected before its time, and when,
-    /// is noted.
-    pub(crate) fn allocate(
-        &mut self,
-        asker: &Asker,
-        now: u32,
-        lasts: Use,
-        mut note: impl FnMut(u16, u32),
-    ) -> Result<(u16, u16), DropReason> {
+    /// Finds a port; the use lasts until `expires`, its connection until `closes`.
+    pub(crate) fn allocate(&mut self, asker: &Asker, now: u32, lasts: Use) -> Result<(u16, u16), DropReason> {
         self.counts.asked += 1;
         if !self.device_each && self.collection.is_none() {
             self.devices[0].clock = now;
         } else if let (Some(at), None) = (asker.at, &self.collection) {
             self.devices[usize::from(at)].clock = now;
         }
-        let outcome = self.find(asker, now, &mut note);
+        let outcome = self.find(asker, now);
         match outcome {
             Ok((address, port)) => self.enter(asker, now, lasts, address, port),
             Err(reason) => self.counts.refused[reason as usize] += 1,
@@ -203,7 +233,7 @@ impl Layer {
         outcome
     }
 
-    fn find(&mut self, asker: &Asker, now: u32, note: &mut impl FnMut(u16, u32)) -> Result<(u16, u16), DropReason> {
+    fn find(&mut self, asker: &Asker, now: u32) -> Result<(u16, u16), DropReason> {
         let own = asker.at.map_or(0, |at| self.device_of(at));
         if self.devices[own].entries >= self.capacity {
             if self.full == FullPolicy::Refuse {
@@ -232,7 +262,7 @@ impl Layer {
                 let soonest = (self.devices[own].clock + rules.min_s * TICKS_PER_S).max(now + 1);
                 if soonest < self.devices[own].next {
                     self.devices[own].next = soonest;
-                    note(own as u16, soonest);
+                    self.collectors.note(soonest, own as u16);
                 }
             }
         }
@@ -260,14 +290,66 @@ impl Layer {
         }
     }
 
+    /// Keeps a port for so many ticks after its connection. Calls for the same number of ticks come in the order of their ends.
+    #[inline]
+    pub(crate) fn keep(&mut self, ticks: u32, port: Kept) {
+        self.kept += 1;
+        match self.queues.iter_mut().find(|queue| queue.ticks == ticks) {
+            Some(queue) => queue.ports.push_back(port),
+            None => self.queues.push(Queue { ticks, ports: VecDeque::from([port]) }),
+        }
+    }
+
+    /// Brings ports that were kept in any order into that of their ends.
+    pub(crate) fn sort_kept(&mut self) {
+        for queue in &mut self.queues {
+            queue.ports.make_contiguous().sort_unstable_by_key(|port| port.expires);
+        }
+    }
+
+    /// Lets one tick pass, up to `now`: ports come free, collectors run.
+    pub(crate) fn pass(&mut self, now: u32) {
+        for number in 0..self.queues.len() {
+            self.free(number, now);
+        }
+        if self.collection.is_some() {
+            let due = self.collectors.next();
+            due.iter().for_each(|device| self.collect(device, now));
+            self.collectors.done(due);
+        }
+    }
+
+    fn free(&mut self, number: usize, now: u32) {
+        loop {
+            let (mut slots, mut count) = ([0; AHEAD], 0);
+            let due = self.queues[number].ports.iter().take_while(|port| port.expires <= now);
+            for (slot, port) in slots.iter_mut().zip(due) {
+                *slot = self.table.home(key(port.address, port.remote, port.port));
+                count += 1;
+            }
+            if self.evicts {
+                self.table.touch(&slots[..count]);
+            }
+            for _ in 0..count {
+                if let Some(port) = self.queues[number].ports.pop_front() {
+                    self.expire(&port);
+                }
+            }
+            if count < AHEAD {
+                return;
+            }
+        }
+    }
+
     /// The time of a use is over.
-    pub(crate) fn expire(&mut self, wish: &Wish, address: u16, remote: u16, port: u16, now: u32) {
+    fn expire(&mut self, kept: &Kept) {
+        let Kept { expires, inside, address, remote, port, protocol } = *kept;
         // Somebody else may have the port by now.
-        if self.evicts && self.table.get(key(address, remote, port)).is_none_or(|used| used.expires != now) {
+        if self.evicts && self.table.get(key(address, remote, port)).is_none_or(|used| used.expires != expires) {
             return;
         }
         if self.wants_release {
-            self.allocator.release(wish.protocol, wish.inside.0, address, port);
+            self.allocator.release(protocol, inside, address, port);
         }
         if self.collection.is_some() {
             let own = self.device_of(address);
@@ -285,13 +367,10 @@ impl Layer {
         }
     }
 
-    /// Runs a device's collector, if it is time; hands out the tick of its next run.
-    pub(crate) fn collect(&mut self, number: u16, now: u32) -> Option<u32> {
-        let rules = self.collection.as_ref()?;
+    /// Runs a device's collector, if it was not brought forward.
+    fn collect(&mut self, number: u16, now: u32) {
         let device = &mut self.devices[usize::from(number)];
-        if device.next != now {
-            return None;
-        }
+        let Some(rules) = self.collection.as_ref().filter(|_| device.next == now) else { return };
         self.counts.collections += 1;
         let (live, dead) = (u64::from(device.entries), u64::from(device.dead));
         device.interval = next_collection_interval(rules, device.interval, dead, live);
@@ -299,7 +378,7 @@ impl Layer {
         device.dead = 0;
         device.clock = now;
         device.next = now + device.interval;
-        Some(device.next)
+        self.collectors.note(device.next, number);
     }
 
     /// True if a use that ended at `expires` has not been collected yet.
@@ -327,8 +406,8 @@ impl Layer {
         if self.device_each { usize::from(address) } else { 0 }
     }
 
-    /// Slots looked at.
+    /// Slots looked at, and notes written.
     pub(crate) fn work(&self) -> u64 {
-        self.table.work
+        self.table.work + self.collectors.work + self.kept
     }
 }

@@ -19,7 +19,7 @@ use rand_pcg::Pcg64Mcg;
 use crate::timing::{Afterlife, Close, Protocol, unanswered_s};
 use calendar::Calendar;
 pub use layer::LayerCounts;
-use layer::{Asker, Layer, TICKS_PER_S};
+use layer::{AHEAD, Asker, Kept, Layer, TICKS_PER_S};
 use mix::Mix;
 use table::Use;
 
@@ -139,16 +139,13 @@ struct Arrival {
     source: u16,
 }
 
-/// Connections drawn at a time.
-const AHEAD: usize = 32;
-
 /// A fleet and its clock.
 #[derive(Debug)]
 pub struct Simulation {
     nodes: u32,
     pods: u32,
     mix: Mix,
-    calendar: Calendar,
+    calendar: Calendar<Open>,
     node: Option<Layer>,
     gateway: Option<Layer>,
     /// By class: at the node, at the gateway.
@@ -187,14 +184,16 @@ pub enum SetupError {
     Silent,
 }
 
-/// What the calendar notes: kind, port, remote, node or pod-independent source, address.
-const CLOSE: u64 = 0;
-const NODE_FREE: u64 = 1;
-const GATEWAY_FREE: u64 = 2;
-const COLLECT: u64 = 3;
-
-const fn note(kind: u64, node: u16, address: u16, remote: u16, port: u16) -> u64 {
-    kind << 62 | (address as u64) << 48 | (node as u64) << 32 | (remote as u64) << 16 | port as u64
+/// An open connection. What a layer that does not translate would have is zero.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    pod: u32,
+    remote: u16,
+    /// The node's port.
+    node_port: u16,
+    /// The gateway's address and port.
+    address: u16,
+    port: u16,
 }
 
 /// A node's address, as the gateway sees it.
@@ -248,14 +247,14 @@ impl Simulation {
         let by_node = setup
             .gateway
             .is_some_and(|(behaviour, _)| behaviour.quota.blocks != natrig_nat::behaviour::PortBlocks::Shared);
-        let node = setup
-            .node
-            .map(|behaviour| Layer::new(behaviour, setup.nodes as usize, true, remotes, expected(behaviour), &mut rng));
+        let node = setup.node.map(|behaviour| {
+            Layer::new(behaviour, setup.nodes as usize, true, remotes, expected(behaviour), START, &mut rng)
+        });
         let gateway = setup.gateway.map(|(behaviour, addresses)| {
             // Every pod is a source of its own; how many a profile remembers is not a limit of any vendor's.
             let mut behaviour = behaviour.clone();
             behaviour.quota.max_sources = behaviour.quota.max_sources.max(setup.pods).max(setup.nodes);
-            Layer::new(&behaviour, addresses, false, remotes, expected(&behaviour), &mut rng)
+            Layer::new(&behaviour, addresses, false, remotes, expected(&behaviour), START, &mut rng)
         });
         let mut simulation = Self {
             nodes: setup.nodes,
@@ -280,7 +279,6 @@ impl Simulation {
             closed: 0,
             preloaded: 0,
         };
-        simulation.start_collectors();
         if !setup.empty {
             simulation.preload(setup.classes);
         }
@@ -340,9 +338,7 @@ impl Simulation {
 
     /// Forgets what was counted, so that a warm-up does not count.
     pub fn forget_counts(&mut self) {
-        for layer in [&mut self.node, &mut self.gateway].into_iter().flatten() {
-            layer.forget_counts();
-        }
+        self.layers_mut().for_each(Layer::forget_counts);
         for remote in &mut self.remotes {
             *remote = RemoteCounts { open: remote.open, open_max: remote.open, ..RemoteCounts::default() };
         }
@@ -364,22 +360,26 @@ impl Simulation {
                 self.ahead.push(Arrival { tick: self.drawn_until as u32, life: life.max(1), ..arrival });
             }
             self.ahead.reverse();
-            let asker = |arrival: &Arrival, at| Asker {
-                wish: Wish {
-                    protocol: self.mix.protocol(arrival.class),
-                    inside: (POD_NET + arrival.pod, arrival.source),
-                    remote: (REMOTE_NET + u32::from(arrival.remote), REMOTE_PORT),
-                },
-                remote: arrival.remote,
-                at,
-            };
-            let coming = self.ahead.iter().rev();
-            if let Some(layer) = &self.node {
-                layer.touch(coming.clone().map(|arrival| asker(arrival, Some(arrival.node))));
-            }
-            if let Some(layer) = &self.gateway {
-                layer.touch(coming.map(|arrival| asker(arrival, None)));
-            }
+            self.touch(self.ahead.iter().rev());
+        }
+    }
+
+    /// Fetches what the searches of connections to come begin with.
+    fn touch<'a>(&self, coming: impl Iterator<Item = &'a Arrival> + Clone) {
+        let asker = |arrival: &Arrival, at| Asker {
+            wish: Wish {
+                protocol: self.mix.protocol(arrival.class),
+                inside: (POD_NET + arrival.pod, arrival.source),
+                remote: (REMOTE_NET + u32::from(arrival.remote), REMOTE_PORT),
+            },
+            remote: arrival.remote,
+            at,
+        };
+        if let Some(layer) = &self.node {
+            layer.touch(coming.clone().map(|arrival| asker(arrival, Some(arrival.node))));
+        }
+        if let Some(layer) = &self.gateway {
+            layer.touch(coming.map(|arrival| asker(arrival, None)));
         }
     }
 
@@ -388,15 +388,6 @@ impl Simulation {
         let pod = self.mix.pod(class, self.pods, &mut self.rng);
         let source = self.rng.random_range(EPHEMERAL);
         Arrival { tick: 0, life: 0, pod, node: (pod % self.nodes) as u16, remote, class, source }
-    }
-
-    fn start_collectors(&mut self) {
-        let calendar = &mut self.calendar;
-        for (layer, kind) in [(&mut self.node, 0), (&mut self.gateway, 1)] {
-            if let Some(layer) = layer {
-                layer.start(START, |device, tick| calendar.note(tick, note(COLLECT, device, kind, 0, 0)));
-            }
-        }
     }
 
     /// The connections that are there at the start, and the ports of those that are not there any more.
@@ -409,61 +400,73 @@ impl Simulation {
             let rate = class.rate_per_s / f64::from(TICKS_PER_S);
             let alive = rate * class.life_s * f64::from(TICKS_PER_S);
             let gone = rate * f64::from(after);
-            for _ in 0..((alive + gone).round() as u64) {
-                let remote = first_remote + self.rng.random_range(0..class.remotes);
-                // In random order: whoever comes when the ports are gone is as likely to be one of these as one of those.
-                let end = if self.rng.random::<f64>() * (alive + gone) < alive {
-                    self.preloaded += 1;
-                    START + mix::residual_ticks(class, &mut self.rng).max(1)
-                } else {
-                    START - self.rng.random_range(0..after)
-                };
-                let arrival = self.someone(remote, number as u16);
-                self.open_until(&arrival, end);
+            let mut left = (alive + gone).round() as usize;
+            let mut some = Vec::with_capacity(AHEAD);
+            while left > 0 {
+                some.clear();
+                some.extend((0..left.min(AHEAD)).map(|_| {
+                    let remote = first_remote + self.rng.random_range(0..class.remotes);
+                    // In random order: whoever comes when the ports are gone is as likely to be one of these as one of those.
+                    let end = if self.rng.random::<f64>() * (alive + gone) < alive {
+                        self.preloaded += 1;
+                        START + mix::residual_ticks(class, &mut self.rng).max(1)
+                    } else {
+                        START - self.rng.random_range(0..after)
+                    };
+                    (self.someone(remote, number as u16), end)
+                }));
+                left -= some.len();
+                self.touch(some.iter().map(|(arrival, _)| arrival));
+                for (arrival, end) in &some {
+                    self.open_until(arrival, *end);
+                }
             }
             first_remote += class.remotes;
         }
+        self.layers_mut().for_each(Layer::sort_kept);
         self.forget_counts();
     }
 
     fn advance(&mut self, tick: u32) {
         while self.calendar.now() < tick {
             let due = self.calendar.next();
-            let now = self.calendar.now();
-            for what in due.iter() {
-                self.happen(what, now);
+            for open in due.iter() {
+                self.close(&open);
             }
             self.calendar.done(due);
+            let now = self.calendar.now();
+            self.layers_mut().for_each(|layer| layer.pass(now));
         }
     }
 
-    fn happen(&mut self, what: u64, now: u32) {
-        let (port, remote, node) = (what as u16, (what >> 16) as u16, (what >> 32) as u16);
-        let address = (what >> 48) as u16 & 0x3fff;
-        match what >> 62 {
-            CLOSE => {
-                self.closed += 1;
-                self.remotes[usize::from(remote)].open -= 1;
-            }
-            COLLECT => {
-                let layer = if address == 0 { &mut self.node } else { &mut self.gateway };
-                if let Some(next) = layer.as_mut().and_then(|layer| layer.collect(node, now)) {
-                    self.calendar.note(next, note(COLLECT, node, address, 0, 0));
-                }
-            }
-            kind => {
-                let (layer, address) =
-                    if kind == NODE_FREE { (&mut self.node, node) } else { (&mut self.gateway, address) };
-                let wish = Wish {
-                    protocol: self.mix.protocol(self.class_of[usize::from(remote)]),
-                    inside: (NODE_NET + u32::from(node), 0),
-                    remote: (REMOTE_NET + u32::from(remote), 0),
-                };
-                if let Some(layer) = layer {
-                    layer.expire(&wish, address, remote, port, now);
-                }
-            }
+    fn layers_mut(&mut self) -> impl Iterator<Item = &mut Layer> {
+        [&mut self.node, &mut self.gateway].into_iter().flatten()
+    }
+
+    /// A connection ends, and its ports are kept for a while.
+    fn close(&mut self, open: &Open) {
+        let Open { pod, remote, node_port, address, port } = *open;
+        self.closed += 1;
+        self.remotes[usize::from(remote)].open -= 1;
+        let now = self.calendar.now();
+        let class = self.class_of[usize::from(remote)];
+        let [node_spans, gateway_spans] = self.spans[usize::from(class)];
+        let (node, protocol) = ((pod % self.nodes) as u16, self.mix.protocol(class));
+        let seen = self.seen_by_gateway(pod, node);
+        if let Some(layer) = &mut self.node {
+            let after = node_spans.after;
+            let (expires, inside) = (now + after, POD_NET + pod);
+            layer.keep(after, Kept { expires, inside, address: node, remote, port: node_port, protocol });
         }
+        if let Some(layer) = &mut self.gateway {
+            let after = gateway_spans.after;
+            layer.keep(after, Kept { expires: now + after, inside: seen, address, remote, port, protocol });
+        }
+    }
+
+    /// The source address that the gateway knows a connection by.
+    fn seen_by_gateway(&self, pod: u32, node: u16) -> u32 {
+        if self.by_node || self.node.is_some() { NODE_NET + u32::from(node) } else { POD_NET + pod }
     }
 
     /// A connection arrives.
@@ -480,60 +483,56 @@ impl Simulation {
         let [node_spans, gateway_spans] = self.spans[usize::from(class)];
         let far = (REMOTE_NET + u32::from(remote), REMOTE_PORT);
         let protocol = self.mix.protocol(class);
-        let mut inside = (POD_NET + pod, source);
-        let mut at_node = None;
-        let calendar = &mut self.calendar;
-        if let Some(layer) = &mut self.node {
-            let expires = end + node_spans.after;
-            if layer.is_uncollected(node, expires, now) {
-                let asker = Asker { wish: Wish { protocol, inside, remote: far }, remote, at: Some(node) };
-                let collect = |device, tick| calendar.note(tick, note(COLLECT, device, 0, 0, 0));
-                match layer.allocate(&asker, now, Use { expires, closes: end }, collect) {
-                    Ok((_, port)) => {
-                        at_node = Some(port);
-                        inside = (NODE_NET + u32::from(node), port);
-                    }
-                    Err(_) => {
-                        self.remotes[usize::from(remote)].refused_node += 1;
-                        return;
-                    }
+        let seen = self.seen_by_gateway(pod, node);
+        let (mut at_node, mut at_gateway) = (None, None);
+        let expires = end + node_spans.after;
+        if let Some(layer) = self.node.as_mut().filter(|layer| layer.is_uncollected(node, expires, now)) {
+            let wish = Wish { protocol, inside: (POD_NET + pod, source), remote: far };
+            match layer.allocate(&Asker { wish, remote, at: Some(node) }, now, Use { expires, closes: end }) {
+                Ok((_, port)) => {
+                    let inside = wish.inside.0;
+                    at_node = Some(Kept { expires, inside, address: node, remote, port, protocol });
+                }
+                Err(_) => {
+                    self.remotes[usize::from(remote)].refused_node += 1;
+                    return;
                 }
             }
         }
-        if self.by_node {
-            inside.0 = NODE_NET + u32::from(node);
-        }
-        let mut refused = false;
-        if let Some(layer) = &mut self.gateway {
-            let expires = end + gateway_spans.after;
-            if layer.is_uncollected(0, expires, now) {
-                let asker = Asker { wish: Wish { protocol, inside, remote: far }, remote, at: None };
-                let collect = |device, tick| calendar.note(tick, note(COLLECT, device, 1, 0, 0));
-                match layer.allocate(&asker, now, Use { expires, closes: end }, collect) {
-                    Ok((address, port)) => {
-                        calendar.note(expires, note(GATEWAY_FREE, node, address, remote, port));
+        let expires = end + gateway_spans.after;
+        if let Some(layer) = self.gateway.as_mut().filter(|layer| layer.is_uncollected(0, expires, now)) {
+            let wish = Wish { protocol, inside: (seen, at_node.map_or(source, |kept| kept.port)), remote: far };
+            match layer.allocate(&Asker { wish, remote, at: None }, now, Use { expires, closes: end }) {
+                Ok((address, port)) => {
+                    at_gateway = Some(Kept { expires, inside: seen, address, remote, port, protocol });
+                }
+                Err(_) => {
+                    self.remotes[usize::from(remote)].refused_gateway += 1;
+                    if let Some((layer, kept)) = self.node.as_mut().zip(at_node) {
+                        let expires = now + node_spans.unanswered;
+                        layer.shorten(node, remote, kept.port, expires);
+                        layer.keep(node_spans.unanswered, Kept { expires, ..kept });
                     }
-                    Err(_) => {
-                        self.remotes[usize::from(remote)].refused_gateway += 1;
-                        refused = true;
-                    }
+                    return;
                 }
             }
         }
-        if let (Some(port), Some(layer)) = (at_node, &mut self.node) {
-            let mut expires = end + node_spans.after;
-            if refused {
-                expires = now + node_spans.unanswered;
-                layer.shorten(node, remote, port, expires);
-            }
-            calendar.note(expires, note(NODE_FREE, node, 0, remote, port));
-        }
-        if !refused && end > now {
+        if end > now {
             self.opened += 1;
             let counts = &mut self.remotes[usize::from(remote)];
             counts.open += 1;
             counts.open_max = counts.open_max.max(counts.open);
-            calendar.note(end, note(CLOSE, node, 0, remote, 0));
+            let node_port = at_node.map_or(0, |kept| kept.port);
+            let (address, port) = at_gateway.map_or((0, 0), |kept| (kept.address, kept.port));
+            self.calendar.note(end, Open { pod, remote, node_port, address, port });
+            return;
+        }
+        for (layer, kept, after) in
+            [(&mut self.node, at_node, node_spans.after), (&mut self.gateway, at_gateway, gateway_spans.after)]
+        {
+            if let Some((layer, kept)) = layer.as_mut().zip(kept) {
+                layer.keep(after, kept);
+            }
         }
     }
 }

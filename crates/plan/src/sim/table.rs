@@ -55,8 +55,9 @@ impl PortTable {
         Self { slots: vec![EMPTY; slots].into_boxed_slice(), filled: 0, hand: 0, work: 0 }
     }
 
+    /// The slot where a port's use would stand.
     #[inline]
-    fn home(&self, key: u64) -> usize {
+    pub(crate) fn home(&self, key: u64) -> usize {
         let wide = u128::from((key >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15)) * 0xd6e8_feb8_6659_fd93;
         let spread = (wide >> 64) as u64 ^ wide as u64;
         (spread as usize & !3 | (key & 3) as usize) & (self.slots.len() - 1)
@@ -77,10 +78,10 @@ impl PortTable {
         }
     }
 
-    /// Looks at the line where a port's use would stand, so that it is at hand soon: several such looks wait for memory together.
+    /// Looks at slots, so that their lines of memory are at hand soon.
     #[inline]
-    pub(crate) fn touch(&self, key: u64) -> u64 {
-        self.slots[self.home(key)].key
+    pub(crate) fn touch(&self, slots: &[usize]) {
+        std::hint::black_box(slots.iter().fold(0, |all, slot| all ^ self.slots[*slot].key));
     }
 
     /// The use of a port, dead or alive.
