@@ -7,13 +7,15 @@ use natrig_exhaustion::{Exhaustion, Layer, Measured, Replacement};
 use crate::support::harness::Users::{Anybody, Each};
 use crate::support::harness::{Case, Outcome, Skipped, case, in_namespaces};
 use crate::support::place::{Place, listing};
+use crate::support::schema;
 
-pub(crate) const CASES: [Case; 8] = [
+pub(crate) const CASES: [Case; 9] = [
     case("exhaustion::where_ports_run_out", Anybody, fill),
     in_namespaces("exhaustion::the_kernels_curve_is_its_profiles", Each, kernel),
     case("exhaustion::skewed_destinations", Anybody, skewed),
     case("exhaustion::connections_that_come_and_go", Anybody, churn),
     case("exhaustion::a_pod_without_end", Anybody, blast_radius),
+    in_namespaces("exhaustion::a_pod_without_end_on_three_nodes", Each, blast_over_veth),
     case("exhaustion::layers_out_of_step", Anybody, timeout_skew),
     case("exhaustion::both_layers", Anybody, both_layers),
     case("exhaustion::what_a_full_table_gives_up", Anybody, replacement),
@@ -24,6 +26,7 @@ fn ran(place: &Place<'_>, file: &str) -> Measured {
     place.file("short.toml", &format!("test = \"exhaustion\"\n{file}"));
     let ended = place.run(["run", "short.toml", "--json", "--out", "out"]);
     assert_eq!(ended.code, Some(0), "{ended}");
+    schema::holds("exhaustion.schema.json", &serde_json::from_str(&ended.stdout).unwrap());
     let record: RecordOf<Exhaustion> = serde_json::from_str(&ended.stdout).unwrap();
     let kept = std::fs::read_to_string(place.join("out").join("result.json")).unwrap();
     assert_eq!(record, serde_json::from_str(&kept).unwrap());
@@ -129,6 +132,25 @@ fn blast_radius(place: &Place<'_>) -> Outcome {
         assert!(quota.aggressor_refused > 1000, "{quota:#?}");
     }
     assert!(gateway.jain_open < gateway_quota.jain_open);
+    Ok(())
+}
+
+/// Each node a world of its own, one gateway for all.
+fn blast_over_veth(place: &Place<'_>) -> Outcome {
+    let measured = ran(
+        place,
+        "experiment = \"blast-radius\"\nnats = [\"node netfilter, over veth\", \"gateway aws-natgw, over veth\"]\n\
+         [world]\nnodes = 3\npods = 4\n[node]\nports = \"65408-65535\"\n[gateway]\nports = \"65408-65535\"\n\
+         [blast_radius]\naggressor_per_s = 200.0\nvictim_per_s = 5.0\nvictim_lifetime_s = 0.5\nduration_s = 3\nquotas = [0]\n",
+    );
+    if let Some(skipped) = measured.skipped.first() {
+        return Err(Skipped(skipped.reason.clone()));
+    }
+    let [node, gateway] = &measured.blasts[..] else { panic!("{measured:#?}") };
+    assert_eq!((node.same_node.pods_hurt, node.other_nodes.pods_hurt), (3, 0), "a node's ports are its own");
+    assert_eq!((gateway.same_node.pods_hurt, gateway.other_nodes.pods_hurt), (3, 8), "a gateway's are everybody's");
+    assert!(node.refused.iter().all(|one| one.layer == Layer::Node), "{node:#?}");
+    assert!(gateway.refused.iter().all(|one| one.counter.as_deref() == Some("ErrorPortAllocation")), "{gateway:#?}");
     Ok(())
 }
 

@@ -1,17 +1,21 @@
 //! `natrig plan` as it is typed.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::support::harness::Users::Anybody;
 use crate::support::harness::{Case, Outcome, case};
 use crate::support::place::Place;
+use crate::support::schema;
 
-pub(crate) const CASES: [Case; 3] = [
+pub(crate) const CASES: [Case; 4] = [
     case("plan::a_fleet_file", Anybody, fleet),
     case("plan::logs", Anybody, logs),
     case("plan::mistakes", Anybody, mistakes),
+    case("plan::what_the_readme_shows", Anybody, readme),
 ];
 
 const FLEET: &str = include_str!("../bench-configs/plan-fleet.toml");
@@ -23,6 +27,7 @@ fn fleet(place: &Place<'_>) -> Outcome {
     let markdown = place.natrig(["plan", "fleet.toml", "--format", "markdown"]).succeed();
     assert!(markdown.contains("## What breaks first") && markdown.contains("ports.max_per_destination"), "{markdown}");
     let plan: Value = serde_json::from_str(&place.natrig(["plan", "fleet.toml", "--json"]).succeed()).unwrap();
+    schema::holds("plan.schema.json", &plan);
     assert_eq!(plan["designs"].as_array().unwrap().len(), 4);
     assert_eq!(plan["designs"][3]["simulated"]["connections"], 20_000);
     Ok(())
@@ -43,6 +48,7 @@ fn logs(place: &Place<'_>) -> Outcome {
         serde_json::from_str(&place.natrig(["plan", "--flow-logs", "flow.log", "--json"]).succeed()).unwrap();
     // Ten a second, each for a minute.
     assert_eq!(plan["destinations"][0]["open"]["value"], 600.0, "{plan}");
+    schema::holds("plan.schema.json", &plan);
     assert_eq!(plan["inputs"][0]["counted"], 3000);
     assert_eq!(plan["inputs"][0]["skipped"][0]["first_line"], 3002);
     place.file(
@@ -51,6 +57,33 @@ fn logs(place: &Place<'_>) -> Outcome {
     );
     let text = place.natrig(["plan", "--conntrack", "conntrack.txt"]).succeed();
     assert!(text.contains("203.0.113.7:443") && text.contains("a list is one moment"), "{text}");
+    Ok(())
+}
+
+/// Each command line of the README that plans, word for word, where the README is.
+fn readme(place: &Place<'_>) -> Outcome {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = fs::read_to_string(home.join("README.md")).unwrap();
+    let lines: Vec<&str> =
+        readme.lines().filter_map(|line| line.strip_prefix("$ ")).filter(|line| line.contains("natrig plan")).collect();
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for (line, expected) in lines.iter().zip(["payments", "203.0.113.3:443", "203.0.113.21:5671"]) {
+        for file in line.split(' ').filter(|word| word.contains('/') && word.contains(".t")) {
+            place.file(
+                Path::new(file).file_name().unwrap().to_str().unwrap(),
+                &fs::read_to_string(home.join(file)).unwrap(),
+            );
+        }
+        let here = line.replace("bench-configs/", "").replace("docs/examples/", "");
+        let here = here.replace("natrig plan", &format!("{} plan", place.natrig_path().display()));
+        let ended = place.start("sh", ["-c", &format!("{here} --out plan")]).finish();
+        assert_eq!(ended.code, Some(0), "{line}: {ended}");
+        assert!(ended.stdout.contains("What breaks first") && ended.stdout.contains(expected), "{ended}");
+        let written: Value = serde_json::from_str(&fs::read_to_string(place.join("plan/plan.json")).unwrap()).unwrap();
+        schema::holds("plan.schema.json", &written);
+        assert!(fs::read_to_string(place.join("plan/plan.html")).unwrap().contains(expected));
+        assert!(fs::read_to_string(place.join("plan/plan.md")).unwrap().contains(expected));
+    }
     Ok(())
 }
 

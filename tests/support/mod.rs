@@ -4,6 +4,7 @@ pub(crate) mod harness;
 pub(crate) mod limits;
 pub(crate) mod place;
 pub(crate) mod process;
+pub(crate) mod schema;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -50,10 +50,11 @@ impl Test for Exhaustion {
                 let help = "help: leave it out, or remove these setups from the file";
                 return Err(format!("--link memory does not go with the kernel's NAT\n{help}"));
             }
-            if over == Over::Veth && scenario.world.nodes > 1 {
-                return Err(format!("--link packet has room for one node, not for {}", scenario.world.nodes));
-            }
             scenario.nats.iter_mut().for_each(|setup| setup.over = over);
+            let most = scenario.nats.iter().map(scenario::Setup::nodes_max).min().unwrap_or(1);
+            if scenario.world.nodes > most {
+                return Err(format!("--link packet has room for {most} nodes, not for {}", scenario.world.nodes));
+            }
         }
         scenario.rounds = options.rounds.unwrap_or(scenario.rounds);
         scenario.seed = options.seed.unwrap_or(scenario.seed);

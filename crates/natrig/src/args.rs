@@ -213,6 +213,9 @@ pub(crate) struct Plan {
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Terminal)]
     pub(crate) format: Format,
+    /// Also write plan.json, plan.md and plan.html into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@
 //! so many ask for a port. A search that finds every free port needs no such experiment.
 
 use natrig_nat::behaviour::{Behaviour, Probe};
-use natrig_nat::{Allocator, PortsInUse, Wish};
+use natrig_nat::{Allocation, Allocator, PortsInUse, Wish};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -28,6 +28,8 @@ pub struct Curve {
     pub searched: bool,
     /// Ports in use, and the share of refusals.
     points: Vec<(f64, f64)>,
+    /// Ports in use, and how many are looked at for a new connection, if it finds one.
+    tries: Vec<(f64, f64)>,
 }
 
 struct Used(Box<[u64; 1024]>);
@@ -56,7 +58,7 @@ impl Curve {
         let total = rules.range.len() + rules.extra_range.map_or(0, natrig_nat::behaviour::PortRange::len);
         let ports = if rules.max_per_destination > 0 { total.min(rules.max_per_destination) } else { total };
         if rules.probe == Probe::Scan && (rules.max_attempts == 0 || rules.max_attempts >= total) {
-            return Self { ports, searched: false, points: Vec::new() };
+            return Self { ports, searched: false, points: Vec::new(), tries: Vec::new() };
         }
         let mut alone = behaviour.clone();
         alone.quota.blocks = natrig_nat::behaviour::PortBlocks::Shared;
@@ -64,7 +66,7 @@ impl Curve {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         let mut used = Used(Box::new([0; 1024]));
         let mut given: Vec<u16> = Vec::new();
-        let mut points = vec![(0.0, 0.0)];
+        let (mut points, mut tries) = (vec![(0.0, 0.0)], vec![(0.0, 1.0)]);
         for point in 1..=POINTS {
             let target = (u64::from(ports) * u64::from(point) / u64::from(POINTS)).min(u64::from(ports) - 1) as usize;
             let mut attempts = 0;
@@ -95,14 +97,24 @@ impl Curve {
                     }
                 }
             }
-            let refused = (0..ASKED).filter(|_| ask(&mut allocator, &mut used, &mut rng).is_none()).count();
-            points.push((target as f64, refused as f64 / f64::from(ASKED)));
-            if refused as f64 > REFUSED_MAX * f64::from(ASKED) {
+            let (mut refused, mut looked_at) = (0, 0);
+            for _ in 0..ASKED {
+                let allocation = request(&mut allocator, &mut used, &mut rng);
+                match allocation.outcome {
+                    Ok(_) => looked_at += allocation.tries,
+                    Err(_) => refused += 1,
+                }
+            }
+            points.push((target as f64, f64::from(refused) / f64::from(ASKED)));
+            if refused < ASKED {
+                tries.push((target as f64, f64::from(looked_at) / f64::from(ASKED - refused)));
+            }
+            if f64::from(refused) > REFUSED_MAX * f64::from(ASKED) {
                 points.push((f64::from(ports), 1.0));
                 break;
             }
         }
-        Self { ports, searched: true, points }
+        Self { ports, searched: true, points, tries }
     }
 
     /// Probability of a refusal at so many ports in use.
@@ -111,12 +123,13 @@ impl Curve {
         if used >= f64::from(self.ports) {
             return 1.0;
         }
-        let at = self.points.partition_point(|(ports, _)| *ports <= used);
-        match (at.checked_sub(1).and_then(|before| self.points.get(before)), self.points.get(at)) {
-            (Some((left, low)), Some((right, high))) => low + (high - low) * (used - left) / (right - left),
-            (Some((_, last)), None) => *last,
-            (None, _) => 0.0,
-        }
+        between(&self.points, used).unwrap_or(0.0)
+    }
+
+    /// Ports that are looked at for a new connection that finds one, at so many ports in use; none if it is not known how they are searched.
+    #[must_use]
+    pub fn tries(&self, used: f64) -> Option<f64> {
+        between(&self.tries, used)
     }
 
     /// Ports in use at which a refusal first has this probability.
@@ -131,10 +144,24 @@ impl Curve {
     }
 }
 
+/// On the line between the points on either side; beyond the last, as there.
+fn between(points: &[(f64, f64)], used: f64) -> Option<f64> {
+    let at = points.partition_point(|(ports, _)| *ports <= used);
+    match (at.checked_sub(1).and_then(|before| points.get(before)), points.get(at)) {
+        (Some((left, low)), Some((right, high))) => Some(low + (high - low) * (used - left) / (right - left)),
+        (Some((_, last)), None) => Some(*last),
+        (None, _) => None,
+    }
+}
+
 fn ask(allocator: &mut Allocator, used: &mut Used, rng: &mut Pcg64Mcg) -> Option<u16> {
+    request(allocator, used, rng).outcome.ok().map(|(_, port)| port)
+}
+
+fn request(allocator: &mut Allocator, used: &mut Used, rng: &mut Pcg64Mcg) -> Allocation {
     let inside = (0x0a00_0000 + rng.random_range(0..PODS), rng.random_range(EPHEMERAL));
     let wish = Wish { protocol: 6, inside, remote: (0xcb00_7105, 443) };
-    allocator.allocate(&wish, Some(0), used).outcome.ok().map(|(_, port)| port)
+    allocator.allocate(&wish, Some(0), used)
 }
 
 #[cfg(test)]

@@ -53,6 +53,9 @@ formulas! {
     CROSSOVER = "crossover", "packets bind below bits per second / (8 × packets per second) bytes", "both limits of a device";
     /// Kept source ports collide.
     BIRTHDAY = "birthday", "chance that two of n source ports are the same = 1 − exp(−n² / (2 × ports))", "birthday problem";
+    /// Looking for a port.
+    TRIES = "tries", "ports looked at for a new connection = 1 / (1 − share in use) where each look is at any port, more where it is at the next one",
+        "mean of the geometric distribution";
     /// Ephemeral ports.
     EPHEMERAL = "ephemeral", "connections of a pod to one destination ≤ 28,232, those in TIME_WAIT included",
         "Linux, net.ipv4.ip_local_port_range; TIME_WAIT lasts 60 s (include/net/tcp.h, TCP_TIMEWAIT_LEN)";
@@ -115,6 +118,12 @@ pub fn crossover_bytes(bits_per_s: u64, packets_per_s: u64) -> Option<f64> {
 #[must_use]
 pub fn collision_probability(connections: f64, ephemeral_ports: f64) -> f64 {
     1.0 - (-connections * connections / (2.0 * ephemeral_ports)).exp()
+}
+
+/// Ports that are looked at for a new connection when so large a share is in use and each look is at any port.
+#[must_use]
+pub fn tries(share_in_use: f64) -> f64 {
+    1.0 / (1.0 - share_in_use)
 }
 
 /// What open connections get when the layer before the gateway is switched on or off under them.

@@ -8,7 +8,7 @@ use crate::report::{DesignPlan, Figure, Plan};
 /// From here on a growth is "never".
 const NEVER: f64 = 1e6;
 
-/// The document.
+/// The document, headed by the fleet's title and question.
 #[must_use]
 pub fn document(plan: &Plan) -> Document {
     let mut document = Document::default();
@@ -16,6 +16,18 @@ pub fn document(plan: &Plan) -> Document {
     if !plan.fleet.question.is_empty() {
         document.text(plan.fleet.question.clone());
     }
+    document.blocks.extend(body(plan).blocks);
+    document
+}
+
+/// As a page of HTML that needs nothing but itself.
+#[must_use]
+pub fn html(plan: &Plan) -> String {
+    body(plan).html(&plan.fleet.title, &plan.fleet.question)
+}
+
+fn body(plan: &Plan) -> Document {
+    let mut document = Document::default();
     for warning in &plan.warnings {
         document.push(Block::Alarm("NOTE".to_owned(), warning.clone()));
     }

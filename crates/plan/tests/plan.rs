@@ -1,4 +1,5 @@
-//! The plan against the closed forms that everybody can work out by hand.
+//! The plan against the closed forms that everybody can work out by hand: a test for each of twelve questions about capacity,
+//! `question_01` to `question_12`, and what holds for all plans.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
@@ -33,9 +34,9 @@ fn at_gateway(plan: &Plan) -> &Figure {
     &plan.destinations[0].gateway.headroom
 }
 
-/// (c) 1: AWS with 8 addresses bears 440,000 connections to one destination, Azure with 16 bears 800,000.
+/// AWS with 8 addresses bears 440,000 connections to one destination, Azure with 16 bears 800,000.
 #[test]
-fn connections_to_one_destination_are_addresses_times_the_limit() {
+fn question_01_how_many_connections_to_one_destination() {
     assert_eq!(formula::connections_max(8, 64_512, 55_000, 1.0), 440_000.0);
     assert_eq!(formula::connections_max(16, 64_512, 50_000, 1.0), 800_000.0);
     for (gateway, addresses, bears) in [("aws-natgw", 8, 440_000.0), ("azure-natgw", 16, 800_000.0)] {
@@ -46,9 +47,9 @@ fn connections_to_one_destination_are_addresses_times_the_limit() {
     }
 }
 
-/// (c) 2: ports over the time that each is taken: Azure after a FIN 65 s and its last second, Google 64 ports a node for 120 s.
+/// ports over the time that each is taken: Azure after a FIN 65 s and its last second, Google 64 ports a node for 120 s.
 #[test]
-fn rates_are_ports_over_time() {
+fn question_02_how_many_new_connections_a_second() {
     close_to(formula::rate_max_per_s(64_512.0, 0.0, 120.0), 537.6, 0.001);
     close_to(formula::rate_max_per_s(64_512.0, 0.0, 65.0), 992.5, 0.001);
     close_to(formula::rate_max_per_s(64.0, 0.0, 120.0), 0.533, 0.001);
@@ -59,9 +60,9 @@ fn rates_are_ports_over_time() {
     close_to(plan.destinations[0].rate_per_s.value * at_gateway(&plan).value, 50_000.0 / 67.0 / 0.99, 0.005);
 }
 
-/// (c) 3: whichever layer bears less binds; a node layer that is not near its end costs nothing.
+/// whichever layer bears less binds; a node layer that is not near its end costs nothing.
 #[test]
-fn two_layers_bear_what_the_weaker_one_bears() {
+fn question_03_does_double_nat_cost_capacity() {
     assert_eq!(formula::layers_max(2, 20_000.0, 55_000.0), (40_000.0, true));
     assert_eq!(formula::layers_max(1000, 20_000.0, 55_000.0), (55_000.0, false));
     let plan = one("aws-natgw", 1, 0.1, 1.0, "");
@@ -72,9 +73,9 @@ fn two_layers_bear_what_the_weaker_one_bears() {
     close_to(breaks(Design::Both), breaks(Design::Gateway).min(breaks(Design::Node)), 0.001);
 }
 
-/// (c) 4: nodes per address where ports are set aside.
+/// nodes per address where ports are set aside.
 #[test]
-fn blocks_bound_the_nodes_of_an_address() {
+fn question_04_how_many_nodes_per_address() {
     assert_eq!([64, 2048, 7168].map(|ports| formula::nodes_per_address(64_512, ports)), [1008, 31, 9]);
     let plan = one("gcp-cloudnat-static", 1, 0.0001, 1.0, "");
     let gateway = plan.designs.iter().find(|design| design.design == Design::Gateway).unwrap();
@@ -83,9 +84,9 @@ fn blocks_bound_the_nodes_of_an_address() {
     close_to(blocks.breaks_at.value, 1.008 / 0.99, 0.002);
 }
 
-/// (c) 5: addresses are connections over what one bears, rounded up.
+/// addresses are connections over what one bears, rounded up.
 #[test]
-fn addresses_are_connections_over_what_one_bears() {
+fn question_05_how_many_addresses() {
     assert_eq!(formula::addresses_min(110_001.0, 55_000.0), 3);
     // 200,000 connections open, and 1 % of refusals allowed.
     let plan = one("aws-natgw", 1, 20.0 / 1e6, 1e6, "");
@@ -93,9 +94,9 @@ fn addresses_are_connections_over_what_one_bears() {
     assert_eq!(formula::addresses_min(200_000.0, 55_000.0), 4);
 }
 
-/// (c) 6: below the shortest idle timer; Linux's default of two hours is too long for each of the three.
+/// below the shortest idle timer; Linux's default of two hours is too long for each of the three.
 #[test]
-fn keepalive_is_below_the_shortest_timer() {
+fn question_06_which_keepalive_interval() {
     assert_eq!(formula::keepalive_max_s(&[8000, 350]), Some(349));
     for (gateway, most) in [("aws-natgw", 349.0), ("azure-natgw", 239.0), ("gcp-cloudnat-static", 1199.0)] {
         let plan = one(gateway, 1, 0.01, 1.0, "silence_s = 3600\n");
@@ -105,9 +106,9 @@ fn keepalive_is_below_the_shortest_timer() {
     }
 }
 
-/// (c) 7: what is in the table, over 0.8; Cilium has two entries a flow.
+/// what is in the table, over 0.8; Cilium has two entries a flow.
 #[test]
-fn tables_have_a_fifth_to_spare() {
+fn question_07_how_large_a_table() {
     assert_eq!(formula::table_entries(80_000.0, 2.0), 200_000);
     // 10 nodes, 100 a second, each for a second and 120 s of TIME_WAIT.
     let plan = planned(
@@ -118,9 +119,9 @@ fn tables_have_a_fifth_to_spare() {
     close_to(table.value.value, (0.1_f64 * 121.0 / 0.8).ceil(), 0.001);
 }
 
-/// (c) 8: 1,250 bytes, for AWS and for Azure.
+/// 1,250 bytes, for AWS and for Azure.
 #[test]
-fn packets_bind_below_1250_bytes() {
+fn question_08_do_packets_bind_or_bits() {
     assert_eq!(formula::crossover_bytes(100_000_000_000, 10_000_000), Some(1250.0));
     assert_eq!(formula::crossover_bytes(0, 1), None);
     let plan = one("aws-natgw", 1, 0.01, 1.0, "packets = 100_000\nbytes = 6_400_000\n");
@@ -132,9 +133,37 @@ fn packets_bind_below_1250_bytes() {
     close_to(gateway.limits[0].breaks_at.value, 1.0 / 0.99, 0.003);
 }
 
-/// (c) 9 is a measurement: what a layer adds to the time to connect is `natrig run`'s to say. (c) 10: the birthday problem.
+/// What a layer adds to a new connection is looks for a port, one over the share that is free where each look is at any port; what it adds
+/// in time is measured (`natrig run`), each layer as a difference within rounds.
 #[test]
-fn two_hundred_connections_collide_every_second_time() {
+fn question_09_what_does_a_layer_cost_a_new_connection() {
+    use natrig_nat::Profile;
+    use natrig_plan::curve::Curve;
+    close_to(formula::tries(0.75), 4.0, 1e-9);
+    let searches = Curve::of(&Profile::builtin("netfilter-fully-random").unwrap().behaviour, 1);
+    for share in [0.0, 0.125, 0.25] {
+        // Its looks are at neighbours from a random port on: a little more where those in use are in rows.
+        let looks = searches.tries(share * f64::from(searches.ports)).unwrap();
+        let free_of_rows = formula::tries(share);
+        assert!((free_of_rows * 0.98..free_of_rows * 1.1).contains(&looks), "{looks} at {share}");
+    }
+    // 600 connections a second for 20 s, and 120 s of TIME_WAIT: more is in use than at a gateway that keeps nothing.
+    let text = "simulated_connections = 0\n[fleet]\nnodes = 1\npods = 1000\n[node]\nprofile = \"netfilter-fully-random\"\n\
+                [gateway]\nprofile = \"rfc4787\"\n[[destination]]\nname = \"d\"\nrate_per_pod = 0.1\nlifetime_s = 20\n";
+    let plan = planned(text);
+    let looks = |place: &str| {
+        let what = format!("ports looked at for a new connection at {place}");
+        plan.settings.iter().find(|setting| setting.what == what).unwrap().value.clone()
+    };
+    let used = 0.1 * 1000.0 * 140.0 / 64_512.0;
+    close_to(looks("the busiest node").value, formula::tries(used), 0.1);
+    assert_eq!(looks("the busiest node").from, ["tries", "search of netfilter-fully-random"]);
+    assert!(looks("the gateway").value >= 1.0);
+}
+
+/// The birthday problem.
+#[test]
+fn question_10_how_often_do_kept_source_ports_collide() {
     close_to(formula::collision_probability(198.0, 28_232.0), 0.5, 0.01);
     let text = "simulated_connections = 0\n[fleet]\nnodes = 1\npods = 198\n[node]\nprofile = \"netfilter\"\n[[destination]]\nname = \"d\"\nprotocol = \"udp\"\nrate_per_pod = 0.001\nlifetime_s = 880\n";
     let plan = planned(text);
@@ -142,16 +171,23 @@ fn two_hundred_connections_collide_every_second_time() {
     close_to(collision.value.value, 50.0, 0.02);
 }
 
-/// (c) 11 and 12: what a switch ends, how it is found out, and whose address is seen where.
+/// Every connection that is open, and who finds out how.
 #[test]
-fn a_switch_ends_what_is_open_and_everybody_sees_another_address() {
-    use formula::{SeenAs, Switched};
+fn question_11_what_breaks_when_a_layer_is_switched() {
+    use formula::Switched;
     let plan = one("aws-natgw", 1, 0.1, 7.0, "");
     let switch = plan.switch.as_ref().unwrap();
     close_to(switch.broken.value, 7000.0, 1e-9);
     assert_eq!(switch.found_out, Switched::ResetOnNextSegment);
     assert_eq!(one("gcp-cloudnat-static", 1, 0.1, 7.0, "").switch.unwrap().found_out, Switched::Silence);
     assert_eq!(one("netfilter", 1, 0.1, 7.0, "").switch.unwrap().found_out, Switched::ResetByFarEnd);
+}
+
+/// The internet, and hosts before the gateway.
+#[test]
+fn question_12_whose_address_is_seen_where() {
+    use formula::SeenAs;
+    let plan = one("aws-natgw", 1, 0.1, 7.0, "");
     let seen: Vec<(SeenAs, SeenAs)> = plan.designs.iter().map(|design| design.seen_as).collect();
     assert_eq!(
         seen,

@@ -147,6 +147,11 @@ impl Document {
         }
     }
 
+    /// As a page of HTML that needs nothing but itself.
+    pub fn html(&self, title: &str, question: &str) -> String {
+        crate::html::page(title, question, self)
+    }
+
     /// As GitHub flavoured Markdown; the texts are escaped.
     pub fn markdown(&self) -> String {
         let mut page = String::new();

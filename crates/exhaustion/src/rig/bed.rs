@@ -149,9 +149,15 @@ impl Bed {
                 ));
             }
             Over::Veth => {
-                let world = Plan::measurement(&topology, self.boxes())?;
-                for plan in [world, self.kernel_plan(&topology)] {
-                    lines.extend(plan.to_string().lines().map(str::to_owned));
+                for node in 0..self.world.nodes {
+                    let topology = self.world.topology_of(node);
+                    let world = Plan::measurement(&topology, self.boxes())?;
+                    if self.world.nodes > 1 {
+                        lines.push(format!("world of node {}:", node + 1));
+                    }
+                    for plan in [world, self.kernel_plan(&topology)] {
+                        lines.extend(plan.to_string().lines().map(str::to_owned));
+                    }
                 }
             }
         }

@@ -49,32 +49,45 @@ impl Rig {
         Ok(Self::assemble(bed, nodes, gateway, pods, servers, None, Some(EPOCH_NS)))
     }
 
+    /// A world of namespaces for each node. All nodes share the gateway of the first world: it hears the nodes of the others at the ends
+    /// where their own gateways would be.
     fn over_veth(bed: Bed, seed: u64) -> Result<Self, RigError> {
-        let topology = bed.world.topology();
-        let boxes = bed.boxes();
-        let lease = Plan::measurement(&topology, boxes)?.build()?;
-        let open_box = |inside: Port, outside: Port| -> Result<Option<[Box<dyn Link>; 2]>, RigError> {
-            if boxes.is_kernel(inside) {
-                return Ok(None);
+        let (world, boxes) = (bed.world, bed.boxes());
+        let (mut leases, mut nodes, mut pods, mut joined) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for node in 0..world.nodes {
+            let topology = world.topology_of(node);
+            let lease = Plan::measurement(&topology, boxes)?.build()?;
+            // From the inside out: frames sent to an end that is not open yet would be lost.
+            let stage = match bed.node_engine(node, seed)? {
+                None => None,
+                Some(engine) => {
+                    let (inside, outside) = (open(&lease, Port::NodeInside)?, open(&lease, Port::NodeOutside)?);
+                    Some((node_stage(&bed, engine), inside, outside))
+                }
+            };
+            nodes.push(stage);
+            if !boxes.is_kernel(Port::GatewayInside) {
+                let behind = world.pods_of(node).chain(world.addresses_of(node)).collect();
+                joined.push((open(&lease, Port::GatewayInside)?, behind));
             }
-            Ok(Some([open(&lease, inside)?, open(&lease, outside)?]))
+            pods.push(open(&lease, Port::Pods)?);
+            // Before the lines are opened: where connection tracking is a module, this loads it.
+            lease.apply(&bed.kernel_plan(&topology))?;
+            leases.push(lease);
+        }
+        let gateway = match bed.gateway_engine(seed)? {
+            None => None,
+            Some(engine) => {
+                let outside = open(&leases[0], Port::GatewayOutside)?;
+                let inside: Box<dyn Link> = Box::new(Junction::new(joined));
+                Some((gateway_stage(&bed, engine), inside, outside))
+            }
         };
-        // From the inside out: frames sent to an end that is not open yet would be lost.
-        let node = open_box(Port::NodeInside, Port::NodeOutside)?;
-        let gateway = open_box(Port::GatewayInside, Port::GatewayOutside)?;
-        let (pods, servers) = (open(&lease, Port::Pods)?, open(&lease, Port::Internet)?);
-        let node = node
-            .zip(bed.node_engine(0, seed)?)
-            .map(|([inside, outside], engine)| (node_stage(&bed, engine), inside, outside));
-        let gateway = gateway
-            .zip(bed.gateway_engine(seed)?)
-            .map(|([inside, outside], engine)| (gateway_stage(&bed, engine), inside, outside));
-        // Before the lines are opened: where connection tracking is a module, this loads it.
-        lease.apply(&bed.kernel_plan(&topology))?;
+        let servers = open(&leases[0], Port::Internet)?;
         let kernels: Vec<Layer> =
             [Layer::Node, Layer::Gateway].into_iter().filter(|layer| bed.layer(*layer).0.is_kernel()).collect();
-        let kernel = KernelSide::open(lease, &kernels, names(&bed))?;
-        Ok(Self::assemble(bed, vec![node], gateway, vec![pods], servers, Some(kernel), None))
+        let kernel = KernelSide::open(leases, &kernels, names(&bed))?;
+        Ok(Self::assemble(bed, nodes, gateway, pods, servers, Some(kernel), None))
     }
 
     fn assemble(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pods ═ node 1 ═╗
-//! pods ═ node 2 ═╬═ gateway ═ servers          over veth: one node
+//! pods ═ node 2 ═╬═ gateway ═ servers
 //! ```
 //!
 //! One thread does everything: it sends a few frames, moves them through the stages, and goes on when it knows of each what became of

@@ -92,60 +92,72 @@ fn refuse(into: &mut Crossing, layer: Layer, name: &str, reason: &str, attempts:
 /// Settings by their names below `/proc/sys`.
 pub(crate) type Settings = Vec<(String, String)>;
 
-/// A world of namespaces, and the kernels at its boxes.
+/// The kernel at a box, and its world.
+struct KernelAt {
+    world: usize,
+    layer: Layer,
+    kernel: KernelBox,
+    counters: KernelCounters,
+}
+
+/// Worlds of namespaces, one for each node, and the kernels at their boxes.
 pub(super) struct KernelSide {
-    lease: Lease,
-    boxes: Vec<(Layer, KernelBox, KernelCounters)>,
+    leases: Vec<Lease>,
+    boxes: Vec<KernelAt>,
     names: Names,
 }
 
 impl KernelSide {
     /// Opens lines to the kernels of the boxes that they forward at.
-    pub(super) fn open(lease: Lease, layers: &[Layer], names: Names) -> Result<Self, RigError> {
+    pub(super) fn open(leases: Vec<Lease>, layers: &[Layer], names: Names) -> Result<Self, RigError> {
         let mut boxes = Vec::new();
-        for layer in layers {
-            let port = if *layer == Layer::Node { Port::NodeInside } else { Port::GatewayInside };
-            let mut kernel = lease.kernel_box(port.namespace())?;
-            let counters = kernel.counters(&lease)?;
-            boxes.push((*layer, kernel, counters));
+        for (world, lease) in leases.iter().enumerate() {
+            for layer in layers {
+                let port = if *layer == Layer::Node { Port::NodeInside } else { Port::GatewayInside };
+                let mut kernel = lease.kernel_box(port.namespace())?;
+                let counters = kernel.counters(lease)?;
+                boxes.push(KernelAt { world, layer: *layer, kernel, counters });
+            }
         }
-        Ok(Self { lease, boxes, names })
+        Ok(Self { leases, boxes, names })
     }
 
     pub(super) fn forget(&mut self) -> Result<(), RigError> {
-        for (_, kernel, counters) in &mut self.boxes {
+        for KernelAt { world, kernel, counters, .. } in &mut self.boxes {
             kernel.forget_connections()?;
-            *counters = kernel.counters(&self.lease)?;
+            *counters = kernel.counters(&self.leases[*world])?;
         }
         Ok(())
     }
 
     /// Connections that the kernel at a layer remembers; none if it does not stand there.
     pub(super) fn connections(&mut self, layer: Layer) -> Result<Option<u64>, KernelBoxError> {
-        let kernel = self.boxes.iter_mut().find(|(place, ..)| *place == layer);
-        kernel.map(|(_, kernel, _)| kernel.connections().map(u64::from)).transpose()
+        let mut sum = None;
+        for at in self.boxes.iter_mut().filter(|at| at.layer == layer) {
+            sum = Some(sum.unwrap_or(0) + u64::from(at.kernel.connections()?));
+        }
+        Ok(sum)
     }
 
     /// Adds what the kernels have dropped since the last time.
     pub(super) fn read(&mut self, into: &mut Crossing) -> Result<(), RigError> {
-        for (layer, kernel, before) in &mut self.boxes {
-            let now = kernel.counters(&self.lease)?;
+        for KernelAt { world, layer, kernel, counters } in &mut self.boxes {
+            let now = kernel.counters(&self.leases[*world])?;
             let name = &self.names[usize::from(*layer == Layer::Gateway)];
-            for (reason, frames) in now.since(before).dropped() {
+            for (reason, frames) in now.since(counters).dropped() {
                 into.ended += frames;
                 if reason.starts_with("conntrack") {
                     refuse(into, *layer, name, reason, frames);
                 }
             }
-            *before = now;
+            *counters = now;
         }
         Ok(())
     }
 
     /// Settings that bear on what the kernels do.
     pub(super) fn settings(&self) -> Result<Vec<(Layer, Settings)>, RigError> {
-        let of_box =
-            |(layer, kernel, _): &(Layer, KernelBox, KernelCounters)| Ok((*layer, kernel.settings(&self.lease)?));
+        let of_box = |at: &KernelAt| Ok((at.layer, at.kernel.settings(&self.leases[at.world])?));
         self.boxes.iter().map(of_box).collect()
     }
 }

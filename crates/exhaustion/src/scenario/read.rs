@@ -7,8 +7,8 @@ use natrig_bench::settings::kinds::{number, one_or_more, parsed, quoted, string,
 use natrig_bench::settings::{Fault, Section, Spots, Value, Word, Wrong, nearest, walk};
 
 use super::{
-    BlastRadius, BothLayers, Changes, Churn, Experiment, Fill, Over, Ports, ReplacementSettings, Scenario, Setup,
-    Standing, TimeoutSkew, bounds,
+    BlastRadius, BothLayers, Changes, Churn, Experiment, Fill, Ports, ReplacementSettings, Scenario, Setup, Standing,
+    TimeoutSkew, bounds,
 };
 
 natrig_bench::words! {
@@ -188,12 +188,12 @@ fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
         let message = format!("{} nodes with {} pods each are {pods} pods", scenario.world.nodes, scenario.world.pods);
         return fault("world", message, "at most 60_000 are possible");
     }
-    let veth = scenario.nats.iter().position(|setup| setup.over == Over::Veth);
-    if let Some(nth) = veth
-        && scenario.world.nodes > 1
-    {
-        let message = format!("there is one node over veth, not {}", scenario.world.nodes);
-        return fault(&format!("nats[{nth}]"), message, "measure over memory, or with `nodes = 1`");
+    let nodes = scenario.world.nodes;
+    if let Some(nth) = scenario.nats.iter().position(|setup| setup.nodes_max() < nodes) {
+        let most = scenario.nats[nth].nodes_max();
+        let message = format!("{nodes} nodes do not fit, there is room for {most}");
+        let help = "over veth there are at most 8, and one if the kernel is the gateway: measure over memory, or with fewer nodes";
+        return fault(&format!("nats[{nth}]"), message, help);
     }
     for (layer, changes) in [("node", &scenario.node), ("gateway", &scenario.gateway)] {
         let kernel = scenario.nats.iter().all(|setup| {
@@ -250,7 +250,8 @@ mod tests {
             ("nats = [\"node netfliter\"]", "names no profile: \"netfliter\"", "did you mean \"netfilter\"?"),
             ("nats = [\"node nftables\"]", "no kernel stands", "over veth"),
             ("nats = [\"node netfilter\"]\n[churn]\nlifetime_s = 1", "unknown section [churn]", "known here"),
-            ("nats = [\"node netfilter, over veth\"]\n[world]\nnodes = 2", "one node over veth", "nodes = 1"),
+            ("nats = [\"node netfilter, over veth\"]\n[world]\nnodes = 9", "room for 8", "fewer nodes"),
+            ("nats = [\"gateway nftables, over veth\"]\n[world]\nnodes = 2", "room for 1", "fewer nodes"),
             ("nats = [\"node nftables, over veth\"]\n[node]\ntable = 9", "natrig's own NAT", "remove it"),
             ("experiment = \"both-layers\"\nnats = [\"node netfilter\"]", "about two layers", "node and gateway"),
             ("nats = [\"node netfilter\"]\n[node]\nports = \"9-1\"", "must be a range of ports", "1024-65535"),

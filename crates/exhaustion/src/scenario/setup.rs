@@ -42,6 +42,9 @@ pub struct Setup {
     pub over: Over,
 }
 
+/// Worlds of namespaces of one setup.
+const NODES_OVER_VETH: u32 = 8;
+
 const KERNEL: [(&str, PortChoice); 3] = [
     ("nftables", PortChoice::Default),
     ("nftables-random", PortChoice::Random),
@@ -115,6 +118,15 @@ impl Setup {
     /// Whether the kernel translates at a layer.
     pub fn has_kernel(&self) -> bool {
         self.node.is_kernel() || self.gateway.is_kernel()
+    }
+
+    /// Most nodes that it can have: over veth each has a world of namespaces, and they share a gateway of natrig's.
+    pub(crate) fn nodes_max(&self) -> u32 {
+        match self.over {
+            Over::Memory => u32::MAX,
+            Over::Veth if self.gateway.is_kernel() => 1,
+            Over::Veth => NODES_OVER_VETH,
+        }
     }
 
     /// Where it translates.

@@ -13,7 +13,7 @@ use crate::workload::Origin;
 /// Pods on nodes behind one gateway, and servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct World {
-    /// Nodes; over veth there is one.
+    /// Nodes.
     pub nodes: u32,
     /// Pods on each node.
     pub pods: u32,
@@ -62,6 +62,15 @@ impl World {
         topology
     }
 
+    /// The address plan as one node sees it: its own pods and addresses, and the gateway that all share.
+    pub(crate) fn topology_of(&self, node: u32) -> Topology {
+        let mut topology = self.topology();
+        topology.pods.first = nth(FIRST_POD, node * self.pods);
+        topology.pods.count = self.pods;
+        topology.node.addresses = self.addresses_of(node).collect();
+        topology
+    }
+
     /// Outside addresses of a node.
     pub(crate) fn addresses_of(&self, node: u32) -> impl Iterator<Item = Ipv4Addr> + use<> {
         let count = self.node_addresses;
@@ -98,6 +107,9 @@ mod tests {
             world.topology().validate().unwrap();
             let pods: Vec<Ipv4Addr> = (0..world.nodes).flat_map(|node| world.pods_of(node)).collect();
             assert_eq!(pods, world.topology().pod_addresses().collect::<Vec<_>>());
+            let last = world.topology_of(world.nodes - 1);
+            last.validate().unwrap();
+            assert!(last.pod_addresses().eq(world.pods_of(world.nodes - 1)));
         }
     }
 }

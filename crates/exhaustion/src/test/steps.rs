@@ -338,8 +338,8 @@ fn surface(session: Run<'_, '_>, settings: &BothLayers) -> Result<Ended, TestErr
     let points = both_layers::points(settings);
     let steps = scenario.nats.len() * points.len();
     for (nth, setup) in scenario.nats.iter().enumerate() {
-        // Of several nodes there is no world of namespaces; one node is measured there as in memory.
-        let possible = |point: &&both_layers::Point| setup.over == Over::Memory || point.nodes == 1;
+        // Where there is no room for so many nodes, fewer are measured.
+        let possible = |point: &&both_layers::Point| point.nodes <= setup.nodes_max();
         for (which, point) in points.iter().filter(possible).enumerate() {
             if let Some(ended) = next(session) {
                 return Ok(ended);

@@ -1,6 +1,6 @@
 //! `natrig plan`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -58,22 +58,33 @@ pub(crate) fn plan(args: &Plan) -> Outcome {
     }
     let mut plan = analysis::plan(&fleet, &profiles, demands, inputs);
     plan.warnings.splice(0..0, warnings);
-    let text = if args.json {
-        serde_json::to_string_pretty(&plan)
-            .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to write JSON: {error}")))?
-            + "\n"
-    } else {
-        match args.format {
-            Format::Terminal => view::document(&plan).terminal(terminal_options()),
-            Format::Markdown => view::document(&plan).markdown(),
-            Format::Html => {
-                let help = "help: use --format markdown, or --json";
-                return Err(Failure::failed(exit::USAGE, format_args!("a plan is not written as HTML\n{help}")));
-            }
-        }
+    let json = serde_json::to_string_pretty(&plan)
+        .map_err(|error| Failure::failed(exit::FAILED, format_args!("failed to write JSON: {error}")))?
+        + "\n";
+    if let Some(directory) = &args.out {
+        let pages =
+            [("plan.json", &json), ("plan.md", &view::document(&plan).markdown()), ("plan.html", &view::html(&plan))];
+        write(directory, &pages)?;
+    }
+    let text = match args.format {
+        _ if args.json => json,
+        Format::Terminal => view::document(&plan).terminal(terminal_options()),
+        Format::Markdown => view::document(&plan).markdown(),
+        Format::Html => view::html(&plan),
     };
     print(&text)?;
     Ok(exit::OK)
+}
+
+fn write(directory: &Path, pages: &[(&str, &String)]) -> Result<(), Failure> {
+    let failed =
+        |path: &Path, error| Failure::failed(exit::FAILED, format_args!("failed to write {}: {error}", path.display()));
+    fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    for (name, page) in pages {
+        let path = directory.join(name);
+        fs::write(&path, page).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
 }
 
 fn read_log(file: &Path, read: Reader, census: &mut Census) -> Result<Input, Failure> {

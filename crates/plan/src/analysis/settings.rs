@@ -1,6 +1,7 @@
 //! Settings that fit: keepalive, tables, and what can be said of the way.
 
 use super::{Ground, figure};
+use crate::demand::Span;
 use crate::formula;
 use crate::layer::Layer;
 use crate::report::{Setting, Switch};
@@ -25,6 +26,8 @@ pub(super) fn fitting(ground: &Ground<'_>) -> Vec<Setting> {
     settings.push(table(ground, &ground.gateway, "gateway", 1.0));
     settings.extend(crossover(ground));
     settings.extend(collision(ground));
+    settings.extend(tries(ground, &ground.node, "the busiest node", |number| ground.node_load(number)));
+    settings.extend(tries(ground, &ground.gateway, "the gateway", |number| ground.gateway_load(number)));
     settings
 }
 
@@ -116,6 +119,27 @@ fn collision(ground: &Ground<'_>) -> Option<Setting> {
         value: figure(chance, &[formula::BIRTHDAY.name.to_owned(), formula::IN_USE.name.to_owned()]),
         unit: "%".to_owned(),
         note: format!("towards {}; then another port is searched", ground.demands[hottest].name),
+    })
+}
+
+/// What a new connection costs more than an established one at a layer: looks for a port, of which each is one at the table.
+fn tries(ground: &Ground<'_>, layer: &Layer<'_>, place: &str, load: impl Fn(usize) -> Span) -> Option<Setting> {
+    let hottest = (0..ground.demands.len()).max_by(|a, b| load(*a)[1].total_cmp(&load(*b)[1]))?;
+    let in_use = load(hottest).map(|ports| ports / f64::from(layer.addresses));
+    // Of those whose search nobody documents every look is taken to be at any port.
+    let looks = |used: f64| {
+        let share = (used / f64::from(layer.ports())).min(0.99);
+        layer.curve.tries(used).unwrap_or_else(|| formula::tries(share))
+    };
+    let from = [formula::TRIES.name.to_owned(), format!("search of {}", layer.profile.name)];
+    Some(Setting {
+        what: format!("ports looked at for a new connection at {place}"),
+        value: figure(in_use.map(looks), &from[..if layer.curve.searched { 2 } else { 1 }]),
+        unit: "looks".to_owned(),
+        note: format!(
+            "towards {}; what the layer costs in time is for `natrig run` to measure",
+            ground.demands[hottest].name
+        ),
     })
 }
 

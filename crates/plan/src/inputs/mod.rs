@@ -159,7 +159,8 @@ fn each_line(
             lines::Line::Text(text) if text.trim().is_empty() => {}
             lines::Line::Text(text) => take(&mut notes, text)?,
             lines::Line::Binary if notes.input.lines == 1 => {
-                return Err(notes.wrong("this is not text", "logs are text, or text packed by gzip; Parquet has to be converted"));
+                return Err(notes
+                    .wrong("this is not text", "logs are text, or text packed by gzip; Parquet has to be converted"));
             }
             lines::Line::Binary => notes.skip("not text"),
             lines::Line::TooLong => notes.skip("longer than a line can be"),
