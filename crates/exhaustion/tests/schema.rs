@@ -1,5 +1,4 @@
 //! `docs/exhaustion.schema.json` against the types. After a change that is meant: `UPDATE_SCHEMA=1 cargo test -p natrig-exhaustion --test schema`.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
 
