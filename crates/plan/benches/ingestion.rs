@@ -3,6 +3,7 @@
 //! Records are made as they are read, as AWS writes them: a day of them, answers among them, to more destinations than are kept. Bytes are
 //! made from a stock of lines of which every second the times are written anew, so that making them costs little beside reading them.
 //! `NATRIG_RECORDS=100000000` reads so many; without it, ten million.
+#![expect(clippy::print_stdout, reason = "this is what the program is for")]
 
 use std::fs;
 use std::hint::black_box;
