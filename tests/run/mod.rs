@@ -10,6 +10,7 @@ mod refused;
 pub(crate) mod scenarios;
 mod sound;
 mod stopped;
+mod tcp;
 mod toggled;
 
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
@@ -35,6 +36,8 @@ pub(crate) const CASES: [Case; 39] = [
     case("run::namespaces_refused_it_measures_in_memory", Ordinary, refused::measures_in_memory),
     case("run::namespaces_refused_packet_links_are_an_error", Ordinary, refused::packet_links),
     case("run::namespaces_refused_a_world_is_an_error", Ordinary, refused::world),
+    case("run::tcp_over_memory", Anybody, tcp::over_memory),
+    in_namespaces("run::tcp_over_veth", Anybody, tcp::over_veth),
     case("run::a_toggle_and_its_report", Anybody, toggled::toggle),
     in_namespaces("run::the_kernels_connections_break_as_is_told", Each, toggled::kernel),
     case("run::sides_are_compared_if_they_can_be", Anybody, compared::sides),

@@ -226,6 +226,23 @@ impl Subject {
         Ok(entries)
     }
 
+    /// The same of natrig's own NATs when so much time has passed: their clocks are moved on, so that nothing may go through them before
+    /// [`Self::empty_tables`].
+    pub fn entries_after(&mut self, later_ns: u64) -> Vec<(Place, u64)> {
+        let now_ns = clock::now_ns() + later_ns;
+        let Layers { node, gateway, .. } = &mut self.layers;
+        let stages = [(Place::Node, node), (Place::Gateway, gateway)].into_iter();
+        stages
+            .filter_map(|(place, stage)| {
+                let stage = stage.as_mut()?;
+                if let natrig_lab::stage::Engine::Nat(nat) = stage.engine_mut() {
+                    nat.expire(now_ns);
+                }
+                Some((place, stage.sessions()?))
+            })
+            .collect()
+    }
+
     /// Runs `talk` until it is over, or `give_up_after_ns` from its epoch nothing more is sent.
     ///
     /// # Errors

@@ -130,7 +130,7 @@ impl Lineup {
     }
 
     /// How many boxes on the way route, and so take from a frame's TTL.
-    pub(crate) fn routers(self) -> u8 {
+    pub fn routers(self) -> u8 {
         u8::from(self.node.translates()) + u8::from(self.gateway.translates())
     }
 }

@@ -52,9 +52,9 @@ fn heading(kind: Kind) -> &'static str {
 
 fn table(kind: Kind, scenario: &Scenario, figures: &[&Figure]) -> Table {
     let mut table = Table::new([
+        ("quantity", Align::Left),
         ("NAT at", Align::Left),
         ("engine", Align::Left),
-        ("quantity", Align::Left),
         ("connections", Align::Right),
         ("median", Align::Right),
         ("1st perc.", Align::Right),
@@ -64,7 +64,10 @@ fn table(kind: Kind, scenario: &Scenario, figures: &[&Figure]) -> Table {
     ]);
     let mut figures = figures.to_vec();
     figures.sort_by_key(|figure| (figure.quantity, figure.connections, figure.engines, figure.design));
+    let mut before = None;
     for figure in figures {
+        let quantity = if before == Some(figure.quantity) { String::new() } else { figure.quantity.to_string() };
+        before = Some(figure.quantity);
         let (unit, scale) = unit(figure.quantity);
         let values = [figure.median, figure.percentile_1, figure.percentile_99];
         let [median, low, high] =
@@ -73,9 +76,9 @@ fn table(kind: Kind, scenario: &Scenario, figures: &[&Figure]) -> Table {
         let repetitions = figure.values.len() as u32;
         let of = if figure.without > 0 { format!(" of {}", repetitions + figure.without) } else { String::new() };
         table.row([
+            quantity,
             figure.design.to_string(),
             figure.engines.to_string(),
-            figure.quantity.to_string(),
             number(f64::from(figure.connections)),
             format!("{mark}{median}"),
             low,
@@ -91,7 +94,7 @@ fn table(kind: Kind, scenario: &Scenario, figures: &[&Figure]) -> Table {
 fn unit(quantity: Quantity) -> (&'static str, f64) {
     match quantity {
         Quantity::EstablishmentRate | Quantity::TearDownRate => ("connections/s", 1.0),
-        Quantity::Throughput => ("frames/s each way", 1.0),
+        Quantity::Throughput => ("frames/s a way", 1.0),
         Quantity::Capacity => ("connections", 1.0),
         Quantity::TypicalOut
         | Quantity::WorstOut

@@ -35,7 +35,9 @@ impl Scenario {
             self.measure.new_flows = NEW_FLOWS;
         }
         if effort != Effort::Quick && self.measure.connections == 0 {
-            self.measure.connections = CONNECTIONS.min(self.tuples_max());
+            let servers = self.topology.internet.server_count.max(1);
+            self.measure.connections =
+                CONNECTIONS.min(self.tuples_max()).min(servers.saturating_mul(CONNECTIONS_PER_SERVER));
         }
         self.measure =
             Measure { rounds, trial_ms, latency_ms, rate, time_limit_s: quick.time_limit_s, ..self.measure.clone() };
@@ -50,8 +52,11 @@ impl Scenario {
 /// At which loads latency is measured where there is time for it.
 const LOADS: [f64; 6] = [0.0, 0.1, 0.5, 0.9, 1.0, 1.1];
 
-/// With how many connections the rate of new ones is measured.
-const CONNECTIONS: u32 = 20_000;
+/// With how many connections the rate of new ones is measured: more than all rings together would hold back.
+const CONNECTIONS: u32 = 200_000;
+
+/// Fewer than any profile has ports for one destination, so that ports are not what is measured.
+const CONNECTIONS_PER_SERVER: u32 = 20_000;
 
 /// Enough for the 99.9th percentile of new flows.
 const NEW_FLOWS: u32 = 6000;

@@ -15,6 +15,7 @@ use natrig_exhaustion::Exhaustion;
 use natrig_limits::PathLimits;
 use natrig_report::document::Tell;
 use natrig_rfc9693::Rfc9693;
+use natrig_tcp::Tcp;
 
 use crate::args::Run;
 use crate::exit::{self, Failure, Outcome};
@@ -37,6 +38,7 @@ impl Known {
 /// All tests besides the rates.
 pub(crate) const TESTS: &[Known] = &[
     Known::of::<Rfc9693>(),
+    Known::of::<Tcp>(),
     Known::of::<Toggle>(),
     Known::of::<ClusterTest>(),
     Known::of::<Exhaustion>(),

@@ -1,0 +1,80 @@
+//! TCP through the layers, as clients and servers use it: connections made and unmade per second with every handshake and close on the
+//! wire; flows between real stacks that recover from loss; churn over connections that must live through it.
+#![forbid(unsafe_code)]
+
+mod connections;
+mod read;
+pub mod result;
+mod run;
+pub mod scenario;
+mod segment;
+mod tell;
+mod transfers;
+mod trial;
+
+use std::path::Path;
+
+use natrig_bench::result::Status;
+use natrig_bench::scenario::{Word, bounds};
+use natrig_bench::settings::{Fault, Spots};
+use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
+use natrig_bench::{Engines, plan};
+
+use crate::result::Measured;
+use crate::scenario::{Part, Scenario};
+
+/// `test = "tcp"`.
+#[derive(Debug)]
+pub struct Tcp;
+
+impl Test for Tcp {
+    const NAME: &'static str = "tcp";
+    type Scenario = Scenario;
+    type Measured = Measured;
+
+    fn read(text: &str, file: &Path, known_profiles: &[&str]) -> Result<Scenario, Fault> {
+        read::read(text, file, known_profiles)
+    }
+
+    fn heading(scenario: &Scenario) -> (String, String) {
+        (scenario.title.clone(), scenario.question.clone())
+    }
+
+    fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+        if !options.designs.is_empty() {
+            scenario.designs.clone_from(&options.designs);
+            scenario.designs.sort_unstable();
+            scenario.designs.dedup();
+        }
+        scenario.link.kind = options.link.unwrap_or(scenario.link.kind);
+        scenario.rounds = options.rounds.unwrap_or(scenario.rounds);
+        scenario.seed = options.seed.unwrap_or(scenario.seed);
+        if !bounds::ROUNDS.contains(&scenario.rounds) || !bounds::SEED.contains(&scenario.seed) {
+            return Err(
+                "--rounds or --seed is out of bounds\nhelp: --rounds from 1 to 100, --seed below 2⁵³".to_owned()
+            );
+        }
+        read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
+    }
+
+    fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {
+        let world = scenario.world();
+        let engines = Engines::new(&world).map_err(|error| error.to_string())?;
+        let mut lines = plan(&world, &engines).map_err(|error| error.to_string())?;
+        let parts: Vec<&str> = scenario.parts.iter().copied().map(Part::word).collect();
+        lines.push(format!("then {} × {}", scenario.rounds, parts.join(", ")));
+        Ok(lines)
+    }
+
+    fn run(session: &mut Session<'_, Self>) -> Result<Status, TestError> {
+        run::run(session)
+    }
+
+    fn counts(record: &RecordOf<Self>) -> bool {
+        let Measured { figures, trials, transfers, .. } = &record.measured;
+        trials.iter().all(|trial| trial.wrong == 0 && trial.unaccounted == 0)
+            && transfers.iter().all(|transfer| transfer.wrong_bytes == 0)
+            && !figures.is_empty()
+            && figures.iter().all(|figure| !figure.values.is_empty())
+    }
+}

@@ -1,0 +1,301 @@
+//! The course of a test: round by round, the designs in random order, each with all of its parts.
+
+use natrig_bench::result::{Quantiles, Status};
+use natrig_bench::scenario::{Design, Lineup};
+use natrig_bench::search::ndr::{NdrConfig, NdrSearch, Outcome, Step, Validity};
+use natrig_bench::test::{Session, TestError};
+use natrig_bench::{Bench, Carrier, Engines, Subject, WorldError};
+use natrig_lab::nft;
+use natrig_traffic::Schedule;
+use natrig_traffic::tcp::Segments;
+use natrig_wire::ethernet::{self, FCS_LEN};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64Mcg;
+
+use crate::Tcp;
+use crate::connections::{What, Work};
+use crate::result::{ChurnOutcome, Figure, Purpose, Quantity, SegmentCounts, TransferOutcome, Trial};
+use crate::scenario::{Part, Scenario};
+use crate::transfers::{Setting, Transfers};
+use crate::trial::{Device, Stop, failed};
+
+/// Frames of the world: a transfer's are as long as they may be.
+const FRAME_LEN: usize = 1518 - FCS_LEN;
+
+/// How a rate is looked for.
+const ATTEMPTS: u32 = 2;
+const PLAIN_LOSS_RATIO: f64 = 0.05;
+const TRIALS_MAX: u32 = 40;
+
+/// The rate at which the background is made, asked and unmade, per second: where nothing is in question.
+const GENTLE_PER_S: f64 = 20_000.0;
+
+/// Runs all parts of the session's scenario.
+pub(crate) fn run(session: &mut Session<'_, Tcp>) -> Result<Status, TestError> {
+    let scenario = session.record.scenario.clone();
+    let world = scenario.world();
+    if world.needs_nft() && nft::find().is_none() {
+        return Err(TestError::Environment(format!("set up the kernel's NAT: {}", nft::NftError::Missing)));
+    }
+    let carrier =
+        Carrier::choose(&world, session.privilege).map_err(|refused| TestError::Environment(refused.to_string()))?;
+    if carrier == Carrier::Memory {
+        "memory".clone_into(&mut session.record.environment.mode);
+    }
+    let engines = Engines::new(&world).map_err(|error| TestError::Failed(format!("make the translators: {error}")))?;
+    session.phase("building the world", 0.0);
+    let (environment, warnings) = (&mut session.record.environment, &mut session.record.warnings);
+    let cancel = session.cancel;
+    let mut bench =
+        Bench::open(&world, &engines, &carrier, FRAME_LEN, cancel, environment, warnings).map_err(unbuilt)?;
+    let outcome = rounds(&mut bench, session, &scenario);
+    bench.close(&mut session.record.warnings);
+    outcome.map_or_else(Stop::outcome, |()| Ok(Status::Complete))
+}
+
+fn unbuilt(error: WorldError) -> TestError {
+    match &error {
+        WorldError::Build(build) if build.reason.is_environment() => TestError::Environment(error.to_string()),
+        WorldError::Build(_)
+        | WorldError::Plan(_)
+        | WorldError::Links(_)
+        | WorldError::Kernel(_)
+        | WorldError::NoLink => TestError::Failed(format!("build the world: {error}")),
+    }
+}
+
+fn rounds(bench: &mut Bench<'_>, session: &mut Session<'_, Tcp>, scenario: &Scenario) -> Result<(), Stop> {
+    let lineups: Vec<Lineup> = bench.lineups().collect();
+    let mut devices: Vec<(usize, Design)> =
+        (0..lineups.len()).flat_map(|world| scenario.designs.iter().map(move |design| (world, *design))).collect();
+    let mut rng = Pcg64Mcg::seed_from_u64(scenario.seed);
+    for round in 1..=scenario.rounds {
+        devices.shuffle(&mut rng);
+        for (nth, (world, design)) in devices.iter().enumerate() {
+            let done = (f64::from(round - 1) + nth as f64 / devices.len() as f64) / f64::from(scenario.rounds);
+            let lineup = lineups[*world];
+            session.phase(&format!("round {round}: design {design} of {lineup}"), done);
+            let seed = scenario.seed.wrapping_add(u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let subject = Subject::new(bench, *world, *design, seed)?;
+            let mut device = Device { bench, session, scenario, subject, lineup, design: *design, round, seed };
+            device.parts()?;
+            if round == 1 && nth + 1 == devices.len() {
+                let settings = bench.note_kernel_settings(&mut session.record.environment);
+                settings.map_err(|e| failed("read the kernel's settings")(&e))?;
+            }
+            session.save();
+        }
+    }
+    Ok(())
+}
+
+impl Device<'_, '_, '_> {
+    fn parts(&mut self) -> Result<(), Stop> {
+        let scenario = self.scenario;
+        let mut found = None;
+        if scenario.does(Part::ConnectionRate) {
+            found = self.connection_rate()?;
+        }
+        if scenario.does(Part::Churn) {
+            let highest =
+                if scenario.does(Part::ConnectionRate) { found } else { Some(f64::from(scenario.rate.max_cps)) };
+            match highest {
+                Some(highest) => self.churn(highest * scenario.churn.rate_fraction)?,
+                None => self.no_churn(),
+            }
+        }
+        if scenario.does(Part::Transfer) {
+            self.transfer()?;
+        }
+        Ok(())
+    }
+
+    /// The highest rate at which every connection is made and unmade, through tables that are empty before.
+    fn connection_rate(&mut self) -> Result<Option<f64>, Stop> {
+        let rate = self.scenario.rate;
+        let mut connections = self.connections(rate.connections)?;
+        let mut search = NdrSearch::new(NdrConfig {
+            min_pps: f64::from(rate.min_cps),
+            max_pps: f64::from(rate.max_cps),
+            hint_pps: self.found_before(),
+            relative_precision: rate.error,
+            trial_duration_ns: 1,
+            attempts: ATTEMPTS,
+            plain_loss_ratio: PLAIN_LOSS_RATIO,
+            max_trials: TRIALS_MAX,
+        })
+        .map_err(|e| failed("start a search")(&e))?;
+        loop {
+            let rate_per_s = match search.next() {
+                Step::Trial { rate_pps, .. } => rate_pps,
+                Step::Done(bounds) => {
+                    let (found, bound) = (bounds.relevant_lower_pps, bounds.generator_limited);
+                    self.add(Quantity::ConnectionRate, found, bound);
+                    return Ok(found);
+                }
+            };
+            self.empty(&mut connections)?;
+            let (schedule, takes_ns) = in_turn(rate.connections, rate_per_s);
+            let work = vec![Work::new(What::Whole, 0..rate.connections, schedule)];
+            let trial = self.trial(&mut connections, Purpose::Rate, work, rate_per_s, takes_ns)?;
+            if trial.wrong > 0 {
+                // A device that gets connections wrong has no rate.
+                self.add(Quantity::ConnectionRate, None, false);
+                return Ok(None);
+            }
+            search
+                .report(&Outcome {
+                    offered_pps: rate_per_s,
+                    achieved_pps: trial.tried as f64 / (takes_ns as f64 / 1e9),
+                    sent: trial.tried,
+                    lost: trial.tried - trial.unmade.min(trial.tried),
+                    validity: if trial.generator_late { Validity::GeneratorLimited } else { Validity::Valid },
+                })
+                .map_err(|e| failed("search")(&e))?;
+        }
+    }
+
+    /// Only where a search begins, never where it ends.
+    fn found_before(&self) -> Option<f64> {
+        let same = |figure: &&Figure| {
+            (figure.engines, figure.design, figure.quantity) == (self.lineup, self.design, Quantity::ConnectionRate)
+        };
+        self.session.record.measured.figures.iter().find(same).map(|figure| figure.median).filter(|rate| *rate > 0.0)
+    }
+
+    /// Connections come and go over others that live: nothing may be lost, and in the end nothing may be left.
+    fn churn(&mut self, rate_per_s: f64) -> Result<(), Stop> {
+        let churn = self.scenario.churn;
+        let (background, all) = (churn.background, churn.background + churn.connections);
+        let mut connections = self.connections(all)?;
+        self.empty(&mut connections)?;
+        let gently = |what| {
+            let (schedule, takes_ns) = in_turn(background, GENTLE_PER_S);
+            (vec![Work::new(what, 0..background, schedule)], takes_ns)
+        };
+        let (work, takes_ns) = gently(What::Open);
+        let made = self.trial(&mut connections, Purpose::Background, work, GENTLE_PER_S, takes_ns)?;
+
+        let (schedule, takes_ns) = in_turn(churn.connections, rate_per_s);
+        let keepalives_per_s = f64::from(churn.keepalives_per_s);
+        let keepalives = ((takes_ns as f64 / 1e9 * keepalives_per_s) as u64).max(1);
+        let work = vec![
+            Work::new(What::Whole, background..all, schedule),
+            Work::new(What::Ask, 0..background, Schedule::count(keepalives, keepalives_per_s)),
+        ];
+        let churned = self.trial(&mut connections, Purpose::Churn, work, rate_per_s, takes_ns)?;
+
+        let (work, takes_ns) = gently(What::Ask);
+        let asked = self.trial(&mut connections, Purpose::Check, work, GENTLE_PER_S, takes_ns)?;
+        let (work, takes_ns) = gently(What::Close);
+        self.trial(&mut connections, Purpose::Close, work, GENTLE_PER_S, takes_ns)?;
+
+        let entries_at_end = self.entries()?;
+        let entries_later = self.entries_after(churn.empty_after_s);
+        self.session.record.measured.churns.push(ChurnOutcome {
+            round: self.round,
+            engines: self.lineup,
+            design: self.design,
+            background: made.made,
+            alive_after: asked.alive,
+            churned: (churned.tried, churned.unmade),
+            rate_per_s,
+            keepalives: (churned.asked, churned.alive),
+            entries_at_end,
+            entries_later,
+        });
+        self.latencies(&churned);
+        Ok(())
+    }
+
+    fn latencies(&mut self, churned: &Trial) {
+        let counts = churned.wrong == 0 && !churned.generator_late;
+        let ns =
+            |value: fn(&Quantiles) -> Option<u64>, of: &Quantiles| value(of).filter(|_| counts).map(|ns| ns as f64);
+        for (quantity, value) in [
+            (Quantity::HandshakeP50, ns(|of| of.ns_p50, &churned.handshake)),
+            (Quantity::HandshakeP99, ns(|of| of.ns_p99, &churned.handshake)),
+            (Quantity::KeepaliveP50, ns(|of| of.ns_p50, &churned.keepalive)),
+            (Quantity::KeepaliveP99, ns(|of| of.ns_p99, &churned.keepalive)),
+        ] {
+            self.add(quantity, value, false);
+        }
+    }
+
+    /// There was no rate to take a share of.
+    fn no_churn(&mut self) {
+        for quantity in [Quantity::HandshakeP50, Quantity::HandshakeP99, Quantity::KeepaliveP50, Quantity::KeepaliveP99]
+        {
+            self.add(quantity, None, false);
+        }
+    }
+
+    /// Flows between real stacks.
+    fn transfer(&mut self) -> Result<(), Stop> {
+        let scenario = self.scenario;
+        let transfer = scenario.transfer;
+        self.subject.empty_tables(self.bench)?;
+        let mut transfers = Transfers::new(Setting {
+            client: scenario.topology.pods.first,
+            client_endpoint: self.subject.initiator(self.bench),
+            server: std::net::SocketAddrV4::new(scenario.topology.internet.server_first, scenario.dst_port),
+            server_endpoint: self.subject.responder(self.bench),
+            first_port: scenario.src_ports.first,
+            flows: transfer.flows,
+            bytes: transfer.bytes,
+            loss_ppm: transfer.loss_ppm,
+            mtu: FRAME_LEN - ethernet::HEADER_LEN,
+            seed: self.seed,
+        });
+        let patience_ns = u64::from(transfer.patience_s) * 1_000_000_000;
+        let account = self.subject.session(self.bench, &mut transfers, patience_ns)?;
+        if account.end.cancelled {
+            return Err(Stop::Cancelled);
+        }
+        let (bytes, wrong_bytes) = transfers.bytes();
+        let [client, server] = transfers.segments().map(counts);
+        let took_ns = transfers.done_ns();
+        let outcome = TransferOutcome {
+            round: self.round,
+            engines: self.lineup,
+            design: self.design,
+            flows: (u64::from(transfer.flows), transfers.finished()),
+            bytes,
+            wrong_bytes,
+            took_ns,
+            handshake: Quantiles::of(transfers.handshake_ns()),
+            client,
+            server,
+            drops: account.drops,
+        };
+        let goodput = took_ns.map(|ns| bytes as f64 * 8.0 / (ns.max(1) as f64 / 1e9));
+        self.add(Quantity::Goodput, goodput, false);
+        self.add(Quantity::TransferHandshake, outcome.handshake.ns_max.map(|ns| ns as f64), false);
+        self.add(Quantity::Retransmissions, Some((client.again() + server.again()) as f64), false);
+        self.session.record.measured.transfers.push(outcome);
+        Ok(())
+    }
+
+    fn add(&mut self, quantity: Quantity, value: Option<f64>, generator_bound: bool) {
+        self.session.record.measured.add((self.lineup, self.design), quantity, value, generator_bound);
+    }
+}
+
+/// So many in turn, and how long that takes.
+fn in_turn(count: u32, rate_per_s: f64) -> (Schedule, u64) {
+    (Schedule::count(u64::from(count), rate_per_s), (f64::from(count) / rate_per_s * 1e9) as u64)
+}
+
+fn counts(segments: Segments) -> SegmentCounts {
+    let Segments { sent, lost_on_purpose, received, retransmitted } = segments;
+    SegmentCounts {
+        sent,
+        lost_on_purpose,
+        received,
+        again_syn: retransmitted.syn,
+        again_fast: retransmitted.data_fast,
+        again_timeout: retransmitted.data_timeout,
+        again_fin: retransmitted.fin,
+    }
+}

@@ -1,0 +1,176 @@
+//! What is to be measured.
+
+use natrig_bench::scenario as bench;
+use natrig_bench::scenario::{
+    Design, Engine, FrameSize, Layer, Limits, Link, Measure, PortRange, Rate, TrafficDirection, Word,
+};
+use natrig_lab::topology::Topology;
+use natrig_traffic::Arrivals;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One file of `test = "tcp"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scenario {
+    /// What the report is headed with.
+    pub title: String,
+    /// The question that the scenario answers, in words.
+    pub question: String,
+    /// The designs to measure.
+    pub designs: Vec<Design>,
+    /// Engines to measure, each standing at both layers; empty: what the layers name themselves.
+    pub engines: Vec<Engine>,
+    /// What all randomness comes from.
+    pub seed: u64,
+    /// The address plan.
+    pub topology: Topology,
+    /// What translates at the node in the designs that do.
+    pub node: Layer,
+    /// What translates at the gateway in the designs that do.
+    pub gateway: Layer,
+    /// What to measure.
+    pub parts: Vec<Part>,
+    /// How often; the order of designs is drawn anew in each round.
+    pub rounds: u32,
+    /// The clients' ports.
+    pub src_ports: PortRange,
+    /// The port that the servers listen on.
+    pub dst_port: u16,
+    /// Connections made and unmade.
+    pub rate: ConnectionRate,
+    /// Connections that live while others come and go.
+    pub churn: Churn,
+    /// Flows that carry something.
+    pub transfer: Transfer,
+    /// When a trial counts.
+    pub limits: Limits,
+    /// How frames travel.
+    pub link: Link,
+}
+
+natrig_bench::words! {
+    /// What can be measured.
+    Part {
+        /// The highest rate at which connections are made and unmade.
+        ConnectionRate = "connection-rate",
+        /// Live connections under churn.
+        Churn = "churn",
+        /// Flows that recover from loss.
+        Transfer = "transfer",
+    }
+}
+
+/// The highest rate at which connections are made and unmade.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionRate {
+    /// Connections of a trial, each with a tuple of its own.
+    pub connections: u32,
+    /// Lowest rate to try, connections per second.
+    pub min_cps: u32,
+    /// Highest rate to try.
+    pub max_cps: u32,
+    /// The search ends when the bounds are this share apart.
+    pub error: f64,
+}
+
+/// Connections that live while others come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Churn {
+    /// Connections that live through it.
+    pub background: u32,
+    /// Connections that come and go meanwhile.
+    pub connections: u32,
+    /// How many of these come in a second: a share of the highest rate found, or of the highest to try where none is looked for.
+    pub rate_fraction: f64,
+    /// Keepalives in a second, over the background in turn.
+    pub keepalives_per_s: u32,
+    /// How much later tables must be empty, in seconds: beyond every timer of a connection that is closed.
+    pub empty_after_s: u32,
+}
+
+/// Flows that carry something.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Transfer {
+    /// Flows at once, all between one pod and one server.
+    pub flows: u16,
+    /// Bytes of each, from pod to server.
+    pub bytes: u64,
+    /// Frames in a million that each end loses on purpose.
+    pub loss_ppm: u32,
+    /// After how long a flow counts as stuck, in seconds.
+    pub patience_s: u32,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        let quick = bench::Scenario::quick();
+        Self {
+            title: String::new(),
+            question: String::new(),
+            designs: quick.designs,
+            engines: Vec::new(),
+            seed: quick.seed,
+            topology: quick.topology,
+            node: quick.node,
+            gateway: quick.gateway,
+            parts: Part::ALL.to_vec(),
+            rounds: 5,
+            src_ports: quick.traffic.src_ports,
+            dst_port: 80,
+            rate: ConnectionRate { connections: 20_000, min_cps: 1000, max_cps: 4_000_000, error: 0.05 },
+            churn: Churn {
+                background: 2000,
+                connections: 20_000,
+                rate_fraction: 0.5,
+                keepalives_per_s: 20_000,
+                empty_after_s: 600,
+            },
+            transfer: Transfer { flows: 8, bytes: 4 << 20, loss_ppm: 1000, patience_s: 20 },
+            limits: quick.limits,
+            link: quick.link,
+        }
+    }
+}
+
+impl Scenario {
+    /// Whether something is to be measured.
+    pub(crate) fn does(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    /// The most connections of any trial.
+    pub(crate) fn connections_max(&self) -> u32 {
+        self.rate.connections.max(self.churn.background + self.churn.connections)
+    }
+
+    /// How many different tuples there are.
+    pub(crate) fn tuples_max(&self) -> u64 {
+        let addresses = u64::from(self.topology.pods.count) * u64::from(self.topology.internet.server_count);
+        addresses * u64::from(self.src_ports.count())
+    }
+
+    /// The world that all this happens in. Its frames are as long as a transfer's.
+    pub(crate) fn world(&self) -> bench::Scenario {
+        bench::Scenario {
+            title: self.title.clone(),
+            question: self.question.clone(),
+            designs: self.designs.clone(),
+            engines: self.engines.clone(),
+            seed: self.seed,
+            topology: self.topology.clone(),
+            node: self.node.clone(),
+            gateway: self.gateway.clone(),
+            traffic: bench::Traffic {
+                flows: self.connections_max(),
+                frame_sizes: vec![FrameSize::Bytes(1518)],
+                schedule: Arrivals::Constant,
+                direction: TrafficDirection::Both,
+                dst_port: self.dst_port,
+                src_ports: self.src_ports,
+            },
+            measure: Measure { rate: Rate::FixedPps(1000), ..bench::Scenario::quick().measure },
+            limits: self.limits.clone(),
+            link: self.link.clone(),
+        }
+    }
+}
