@@ -34,7 +34,7 @@ impl Scenario {
             self.measure.latency_loads = LOADS.to_vec();
             self.measure.new_flows = NEW_FLOWS;
         }
-        if effort != Effort::Quick && self.measure.connections == 0 {
+        if matches!(effort, Effort::Nightly | Effort::Rfc) && self.measure.connections == 0 {
             let servers = self.topology.internet.server_count.max(1);
             self.measure.connections =
                 CONNECTIONS.min(self.tuples_max()).min(servers.saturating_mul(CONNECTIONS_PER_SERVER));
