@@ -64,6 +64,13 @@ natrig_bench::words! {
     }
 }
 
+impl Quantity {
+    /// True if it takes a large enough sample.
+    pub(crate) const fn is_percentile(self) -> bool {
+        matches!(self, Self::HandshakeP50 | Self::HandshakeP99 | Self::KeepaliveP50 | Self::KeepaliveP99)
+    }
+}
+
 /// A session of connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
