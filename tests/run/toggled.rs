@@ -46,9 +46,8 @@ pub(crate) fn toggle(place: &Place<'_>) -> Outcome {
 /// that decide for each packet, and at the kernel's own masquerading.
 pub(crate) fn kernel(place: &Place<'_>) -> Outcome {
     let all = ["aws-natgw", "azure-natgw", "gcp-cloudnat-dynamic", "netfilter", "rfc4787", "nftables"];
-    let worlds: [(&str, &str, &[&str]); 5] = [
+    let worlds: [(&str, &str, &[&str]); 4] = [
         ("change = \"masquerade-off\"", "engine = \"bpf\"", &all),
-        ("change = \"gateway-restart\"", "engine = \"bpf\"", &["aws-natgw", "nftables"]),
         ("change = \"masquerade-off\"", "engine = \"conntrack\"\nprofile = \"netfilter\"", &["aws-natgw", "nftables"]),
         ("change = \"masquerade-on\"", "engine = \"conntrack\"\nprofile = \"netfilter\"", &["aws-natgw"]),
         (
