@@ -43,9 +43,7 @@ fn measured(place: &Place<'_>, options: &[&str]) -> Value {
     // A machine that stalls may leave a figure without a value: that is code 4, and said.
     assert!(matches!(ended.code, Some(0 | 4)), "{ended}");
     let told = ended.stdout;
-    for words in
-        ["connections made and unmade", "Connections that were to live through churn", "Flows between real stacks"]
-    {
+    for words in ["opened and closed", "Connections that were to live through churn", "Flows between real stacks"] {
         assert!(told.contains(words), "no {words} in:\n{told}");
     }
     let result: Value = serde_json::from_str(&fs::read_to_string(place.join("out/result.json")).unwrap()).unwrap();

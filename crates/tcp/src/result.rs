@@ -46,7 +46,7 @@ natrig_bench::words! {
     /// What a figure is about.
     Quantity {
         /// Highest rate at which every connection is made and unmade, per second.
-        ConnectionRate = "connections made and unmade",
+        ConnectionRate = "opened and closed",
         /// Median time from when a SYN was due to its SYN-ACK, at half of that rate under churn, in nanoseconds.
         HandshakeP50 = "handshake under churn, p50",
         /// 99th percentile.

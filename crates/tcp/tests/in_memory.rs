@@ -83,7 +83,7 @@ fn connections_are_made_and_unmade_and_churn_leaves_nothing_behind() {
         assert!(churn.entries_at_end.iter().all(|table| table.entries == 600), "{churn:?}");
     }
     let page = record::terminal::<Tcp>(&record, Options::default());
-    assert!(page.contains("connections made and unmade") && !page.contains("LOST OR LEFT"), "{page}");
+    assert!(page.contains("opened and closed") && !page.contains("LOST OR LEFT"), "{page}");
     assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
     let json = serde_json::to_string(&record).unwrap();
     let again: RecordOf<Tcp> = serde_json::from_str(&json).unwrap();
