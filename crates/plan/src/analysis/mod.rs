@@ -30,6 +30,8 @@ const DESTINATIONS_MAX: usize = 20;
 const LIMITS_MAX: usize = 8;
 /// Ports in use at a time in a simulation: more take too much memory.
 const SIMULATED_PORTS_MAX: f64 = 3e7;
+/// Longest time that a fleet is simulated for, seconds: ten days.
+const SIMULATED_TIME_MAX_S: f64 = 864_000.0;
 
 /// What the numbers stand on.
 pub(crate) struct Ground<'f> {
@@ -236,8 +238,18 @@ fn simulate(ground: &Ground<'_>, node: bool, gateway: bool, warnings: &mut Vec<S
             return None;
         }
     };
-    simulation.run(connections);
+    // A list of a few connections says of hardly any that they come: the clock need not run for years to see so many.
+    let rate_per_s: f64 = classes.iter().map(|class| class.rate_per_s).sum();
+    if connections as f64 <= rate_per_s * SIMULATED_TIME_MAX_S {
+        simulation.run(connections);
+    } else {
+        simulation.run_for(SIMULATED_TIME_MAX_S);
+    }
     let outcome = simulation.outcome();
+    if outcome.asked == 0 {
+        warnings.push("not simulated: hardly any connection comes".to_owned());
+        return None;
+    }
     let refused = outcome.asked - outcome.opened;
     let (low, high) = wilson(refused, outcome.asked);
     Some(Simulated {
