@@ -4,7 +4,7 @@ use super::Grid;
 use super::svg::Svg;
 use crate::document::{Align, Table};
 
-const CHARACTER: f64 = 6.1;
+const CHARACTER: f64 = 6.8;
 const TOP: f64 = 28.0;
 const ROW: f64 = 40.0;
 const LEGEND: f64 = 34.0;
