@@ -200,8 +200,13 @@ fn out_of_scope(result: &RunResult, cells: &[&Cell<'_>]) -> Option<String> {
         TrafficDirection::Out => " The way back was not measured.",
         TrafficDirection::Both => "",
     };
+    let untold = if result.scenario.measure.connections == 0 {
+        "whether ports run out, or what a new connection costs"
+    } else {
+        "what new connections add to the time per packet and to latency"
+    };
     Some(format!(
-        "whether ports run out, or what a new connection costs: all {} had their mappings before the first measured frame.{inbound}",
+        "{untold}: all {} had their mappings before the first measured frame.{inbound}",
         counted(result.scenario.traffic.flows, "flow")
     ))
 }
