@@ -166,8 +166,8 @@ impl Nat {
         let (protocol, outside, remote) = (session.protocol, session.outside(), session.remote());
         let (mapping, overload) = (self.table.keys(protocol).mapping, self.rules_of(protocol).overload);
         let beside = self.table.find_inside(protocol, session.inside(), remote.0);
-        let hash = self.table.outbound_hash(protocol, session.out_addrs, session.out_ports);
-        let found = self.table.find_outbound(hash, protocol, session.out_addrs, session.out_ports);
+        let hash = self.table.outbound_hash(protocol, session.out_addrs(), session.out_ports);
+        let found = self.table.find_outbound(hash, protocol, session.out_addrs(), session.out_ports);
         if found.is_some() && lost != Some(Direction::Outbound) {
             return None;
         }

@@ -5,20 +5,18 @@
 
 use crate::hash::KeyKind;
 use crate::index::NONE;
-use crate::ordinary::{Head, translate};
+use crate::lanes::LANES;
+use crate::ordinary::{Clocks, Head, established};
 use crate::outbound::Flow;
 use crate::packet::{Packet, is_bad_destination, is_bad_source};
 use crate::prefetch::prefetch;
-use crate::session::Session;
-use crate::tcp::State;
-use crate::wheel::before;
 use crate::{Direction, DropReason, Nat, Verdict};
 use natrig_wire::Frame;
 
 /// Packets per batch. Each needs three lines of the first-level cache: header, index, session. With half as many lines have less time to
 /// arrive (a tenth slower at a million mappings), twice as many do not fit. Steps that overlap like the stages of a pipeline lose: a
 /// processor looks a few hundred instructions ahead, so that requests which are farther apart wait for each other's page walks.
-const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 /// Packets per batch where there are few: less to clear beforehand.
 const SMALL_BATCH: usize = 16;
 
@@ -37,10 +35,16 @@ impl Nat {
 
     fn batches<const OUT: bool>(&mut self, frames: &mut [Frame<'_>], verdicts: &mut [Verdict]) {
         for (frames, verdicts) in frames.chunks_mut(BATCH).zip(verdicts.chunks_mut(BATCH)) {
-            if frames.len() > SMALL_BATCH {
-                self.batch::<OUT, BATCH>(frames, verdicts);
-            } else {
+            let count = frames.len().min(verdicts.len());
+            if count <= SMALL_BATCH {
                 self.batch::<OUT, SMALL_BATCH>(frames, verdicts);
+            } else if let Some(lanes) = self.lanes {
+                let (groups, rest) = frames.split_at_mut(count / LANES * LANES);
+                let (group_verdicts, rest_verdicts) = verdicts.split_at_mut(groups.len());
+                self.wide_batch::<OUT>(lanes, groups, group_verdicts);
+                self.batch::<OUT, SMALL_BATCH>(rest, rest_verdicts);
+            } else {
+                self.batch::<OUT, BATCH>(frames, verdicts);
             }
         }
     }
@@ -54,7 +58,7 @@ impl Nat {
         let mut homes = [0u32; MOST];
         let mut found = [NONE; MOST];
         let frame_max = self.frame_max[usize::from(!OUT)];
-        let index = if OUT { &self.table.outbound } else { &self.table.inbound };
+        let index = self.table.index::<OUT>();
         let kind = if OUT { KeyKind::Outbound } else { KeyKind::Inbound };
         // Frames may have come from another core, or from a device.
         for frame in &*frames {
@@ -81,7 +85,7 @@ impl Nat {
                 *found = self.fetch_beyond::<OUT>(*home, *hash, &frames[at]);
             }
         }
-        let clocks = Clocks { now: self.now, clock: self.clock, refresh: self.refresh[usize::from(!OUT)] };
+        let clocks = self.clocks::<OUT>();
         let renews = OUT && self.idents.is_some();
         let mut others = 0;
         for at in 0..count {
@@ -103,10 +107,20 @@ impl Nat {
         *counter += (count - others) as u64;
     }
 
+    pub(crate) const fn clocks<const OUT: bool>(&self) -> Clocks {
+        Clocks { now: self.now, clock: self.clock, refresh: self.refresh[!OUT as usize] }
+    }
+
     /// The candidate was none: another entry with the same tag, or one that the home bucket had no room for, may still be the session;
     /// or the flow is new.
     #[inline(never)]
-    fn unsettled<const OUT: bool>(&mut self, hash: u64, tried: u32, frame: &mut Frame<'_>, clocks: &Clocks) -> Verdict {
+    pub(crate) fn unsettled<const OUT: bool>(
+        &mut self,
+        hash: u64,
+        tried: u32,
+        frame: &mut Frame<'_>,
+        clocks: &Clocks,
+    ) -> Verdict {
         let Some(Head { addrs, ports, protocol }) = Head::again(frame.bytes()).filter(|_| hash != 0) else {
             return self.careful(if OUT { Direction::Outbound } else { Direction::Inbound }, frame);
         };
@@ -148,8 +162,8 @@ impl Nat {
 
     /// Looks where the home bucket does not say, and fetches the session, or what a new flow needs.
     #[inline(never)]
-    fn fetch_beyond<const OUT: bool>(&self, home: u32, hash: u64, frame: &Frame<'_>) -> u32 {
-        let index = if OUT { &self.table.outbound } else { &self.table.inbound };
+    pub(crate) fn fetch_beyond<const OUT: bool>(&self, home: u32, hash: u64, frame: &Frame<'_>) -> u32 {
+        let index = self.table.index::<OUT>();
         let found = index.candidate_beyond(home, hash);
         if found != NONE {
             prefetch(&self.table.slab.entries, found as usize);
@@ -166,26 +180,4 @@ impl Nat {
             self.table.prefetch_inside(protocol, (addrs.first(), ports.first()), addrs.second());
         }
     }
-}
-
-/// What the ordinary path needs to know of the time.
-struct Clocks {
-    now: u32,
-    clock: u32,
-    refresh: [u32; State::COUNT],
-}
-
-/// Translates a packet of a live session in a steady state; false if it is not that.
-#[inline(always)]
-fn established<const OUT: bool>(session: &mut Session, frame: &mut [u8], clocks: &Clocks) -> bool {
-    if !before(clocks.clock, session.expires) || !translate::<OUT>(frame, session) {
-        return false;
-    }
-    let timeout = clocks.refresh[session.state as usize];
-    if timeout != 0 {
-        session.expires = clocks.now.wrapping_add(timeout);
-    }
-    let counter = if OUT { &mut session.packets_out } else { &mut session.packets_in };
-    *counter = counter.wrapping_add(1);
-    true
 }

@@ -26,8 +26,8 @@ pub(crate) enum KeyKind {
 /// The hash function, keyed by a seed.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyedHash {
-    words: [u32; 4],
-    mix: u64,
+    pub(crate) words: [u32; 4],
+    pub(crate) mix: u64,
 }
 
 impl KeyedHash {

@@ -22,11 +22,11 @@ pub(crate) enum Load {
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Bucket {
+pub(crate) struct Bucket {
     tags: [u8; SLOTS],
     /// Entries whose way from their home bucket leads past this one.
     overflow: u32,
-    slots: [u32; SLOTS],
+    pub(crate) slots: [u32; SLOTS],
 }
 
 const EMPTY: Bucket = Bucket { tags: [0; SLOTS], overflow: 0, slots: [NONE; SLOTS] };
@@ -83,9 +83,9 @@ const fn tag_of(hash: u64) -> u8 {
 /// The index. It never grows: it is made for a capacity, and holds at least as many.
 #[derive(Debug)]
 pub(crate) struct Index {
-    buckets: Box<[Bucket]>,
+    pub(crate) buckets: Box<[Bucket]>,
     /// The bits of a slot that are of the hash; the others are the entry's number.
-    hash_mask: u32,
+    pub(crate) hash_mask: u32,
 }
 
 impl Index {
@@ -121,7 +121,7 @@ impl Index {
 
     /// The bits of the hash that a slot has room for: the upper ones of the lower half. The tag is the lowest ones of that.
     #[inline(always)]
-    const fn hash_bits(&self, hash: u64) -> u32 {
+    pub(crate) const fn hash_bits(&self, hash: u64) -> u32 {
         hash as u32 & self.hash_mask
     }
 

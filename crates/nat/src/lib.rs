@@ -29,6 +29,7 @@ mod held;
 mod icmp;
 mod inbound;
 mod index;
+mod lanes;
 mod nat;
 mod ordinary;
 mod outbound;

@@ -8,6 +8,7 @@ use crate::destinations::Destinations;
 use crate::fragments::Fragments;
 use crate::hash::KeyedHash;
 use crate::held::HeldPool;
+use crate::lanes::Lanes;
 use crate::packet::L3;
 use crate::policer::Policer;
 use crate::ports::PortSpace;
@@ -59,6 +60,8 @@ pub struct Nat {
     pub(crate) frame_max: [usize; 2],
     /// Next identification by destination; none if they are preserved.
     pub(crate) idents: Option<Box<[u16; IDENTS]>>,
+    /// Only if the processor can work on several packets at once.
+    pub(crate) lanes: Option<Lanes>,
     pub(crate) choice: Choice,
     pub(crate) collector: Collector,
     pub(crate) errors: TokenBucket,
@@ -126,12 +129,21 @@ impl Nat {
             refresh: [Refresh::Outbound, Refresh::Inbound].map(|one| refresh_table(behaviour, &timeouts, one)),
             timeouts,
             frame_max: mtus.map(|mtu| mtu.map_or(usize::MAX, |mtu| usize::from(mtu) + L3)),
+            lanes: Lanes::detect(),
             choice: Choice { rule: behaviour.pool.choice, total: addresses, round_robin: 0 },
             collector: Collector::new(&behaviour.collection),
             errors: TokenBucket::new(behaviour.icmp_rules.built_per_second),
             policer: Policer::new(&behaviour.capacity),
             config,
         })
+    }
+
+    /// Has it take packets one by one, as on processors without AVX-512: for tests, and to see what the wide registers are worth. What
+    /// becomes of the packets is the same.
+    #[must_use]
+    pub fn without_wide_registers(mut self) -> Self {
+        self.lanes = None;
+        self
     }
 
     /// What has been counted so far.

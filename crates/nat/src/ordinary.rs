@@ -3,7 +3,8 @@
 use crate::packet::{L3, u16_at};
 use crate::pair::{Addrs, Ports};
 use crate::session::{QUICK_TCP, QUICK_UDP, Session, TCP, UDP};
-use crate::tcp::bits;
+use crate::tcp::{State, bits};
+use crate::wheel::before;
 use natrig_wire::checksum::Delta;
 
 /// Where the transport header begins.
@@ -18,7 +19,7 @@ const CHECKSUM: usize = L3 + 10;
 const ADDRS: usize = L3 + 12;
 
 /// TTL going down by one, in a checksum in memory order.
-const TTL_DELTA: Delta = Delta::new().u16(u16::from_ne_bytes([1, 0]), 0);
+pub(crate) const TTL_DELTA: Delta = Delta::new().u16(u16::from_ne_bytes([1, 0]), 0);
 
 /// An ordinary packet's flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +58,18 @@ impl Head {
         // The length of the datagram, or of TCP's header, is within the packet.
         let whole = match head.protocol {
             UDP => u32::from(u16_at(bytes, L4 + 4)) + 20 == total_len,
-            TCP => {
-                let header_len = slot.get(L4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4);
-                (20..=total_len - 20).contains(&header_len)
-            }
+            TCP => tcp_header_fits(slot, total_len),
             _ => false,
         };
         whole.then_some(head)
     }
+}
+
+/// True if the packet has room for the TCP header that it says it has.
+#[inline(always)]
+fn tcp_header_fits(slot: &[u8], total_len: u32) -> bool {
+    let header_len = slot.get(L4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4);
+    (20..=total_len - 20).contains(&header_len)
 }
 
 /// True if the words of a header without options add up to all ones (RFC 1071): their sum is a multiple of 65535, and not zero, because
@@ -95,7 +100,7 @@ fn long(bytes: &[u8; UDP_HEADERS], at: usize) -> u64 {
 pub(crate) fn translate<const OUT: bool>(slot: &mut [u8], session: &Session) -> bool {
     let Some(bytes) = slot.first_chunk_mut::<UDP_HEADERS>() else { return false };
     let (own_addrs, own_ports) =
-        if OUT { (session.out_addrs, session.out_ports) } else { (session.in_addrs, session.in_ports) };
+        if OUT { (session.out_addrs(), session.out_ports) } else { (session.in_addrs(), session.in_ports) };
     let ports = word(bytes, L4) ^ own_ports.bits().to_le();
     if (long(bytes, ADDRS) ^ own_addrs.bits().to_le()) | u64::from(ports) != 0 {
         return false;
@@ -121,12 +126,34 @@ pub(crate) fn translate<const OUT: bool>(slot: &mut [u8], session: &Session) -> 
     put(bytes, CHECKSUM, TTL_DELTA.apply(addr_delta.apply_nonzero(get(bytes, CHECKSUM))));
     // Outbound the source is another, inbound the destination.
     if OUT {
-        bytes[ADDRS..ADDRS + 4].copy_from_slice(&session.in_addrs.to_wire()[4..]);
+        bytes[ADDRS..ADDRS + 4].copy_from_slice(&session.in_addrs().to_wire()[4..]);
         bytes[L4..L4 + 2].copy_from_slice(&session.in_ports.to_wire()[2..]);
     } else {
-        bytes[ADDRS + 4..ADDRS + 8].copy_from_slice(&session.out_addrs.to_wire()[..4]);
+        bytes[ADDRS + 4..ADDRS + 8].copy_from_slice(&session.out_addrs().to_wire()[..4]);
         bytes[L4 + 2..L4 + 4].copy_from_slice(&session.out_ports.to_wire()[..2]);
     }
+    true
+}
+
+/// What the ordinary path needs to know of the time.
+pub(crate) struct Clocks {
+    pub(crate) now: u32,
+    pub(crate) clock: u32,
+    pub(crate) refresh: [u32; State::COUNT],
+}
+
+/// Translates a packet of a live session in a steady state; false if it is not that.
+#[inline(always)]
+pub(crate) fn established<const OUT: bool>(session: &mut Session, frame: &mut [u8], clocks: &Clocks) -> bool {
+    if !before(clocks.clock, session.expires) || !translate::<OUT>(frame, session) {
+        return false;
+    }
+    let timeout = clocks.refresh[session.state as usize];
+    if timeout != 0 {
+        session.expires = clocks.now.wrapping_add(timeout);
+    }
+    let counter = if OUT { &mut session.packets_out } else { &mut session.packets_in };
+    *counter = counter.wrapping_add(1);
     true
 }
 

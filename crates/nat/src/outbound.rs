@@ -267,7 +267,7 @@ impl Nat {
 
     /// RFC 5382 REQ-4: a SYN from inside crosses one from outside that waits; that one is dropped in silence.
     fn cross_held_syn(&mut self, session: &Session) {
-        let waits = Wait::Syn(self.table.inbound_hash(TCP, session.in_addrs, session.in_ports));
+        let waits = Wait::Syn(self.table.inbound_hash(TCP, session.in_addrs(), session.in_ports));
         let dropped = Wait::Decided(Verdict::Drop(DropReason::UnsolicitedSyn));
         self.held.settle(waits, dropped);
     }

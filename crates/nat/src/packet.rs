@@ -144,9 +144,9 @@ impl Rewrite {
     pub(crate) fn of(session: &Session, outbound: bool) -> Self {
         // Outbound the deltas as they are, inbound their complements.
         let (addrs, ports, flip) = if outbound {
-            (session.in_addrs.swapped(), session.in_ports.swapped(), 0)
+            (session.in_addrs().swapped(), session.in_ports.swapped(), 0)
         } else {
-            (session.out_addrs.swapped(), session.out_ports.swapped(), 0xffff)
+            (session.out_addrs().swapped(), session.out_ports.swapped(), 0xffff)
         };
         Self {
             addrs,
@@ -259,7 +259,7 @@ mod tests {
     fn a_rewrite_between_ends_is_the_sessions_rewrite() {
         let session = Session::new(TCP, (1, 2), (3, 4), (5, 6));
         let one = Rewrite::of(&session, true);
-        let two = Rewrite::between((session.out_addrs, session.out_ports), (one.addrs, one.ports));
+        let two = Rewrite::between((session.out_addrs(), session.out_ports), (one.addrs, one.ports));
         for sum in [0u16, 1, 0xabcd] {
             assert_eq!(one.l4_delta.apply(sum) % 0xffff, two.l4_delta.apply(sum) % 0xffff);
             assert_eq!(one.addr_delta.apply(sum) % 0xffff, two.addr_delta.apply(sum) % 0xffff);

@@ -45,10 +45,10 @@ pub(crate) const QUICK_TCP: u8 = 2;
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Session {
-    /// Inside address, remote address: what an outbound packet carries.
-    pub(crate) out_addrs: Addrs,
-    /// Remote address, outside address: what an inbound packet carries.
-    pub(crate) in_addrs: Addrs,
+    /// Inside address, remote address, outside address: an outbound packet carries the first two, an inbound one the last two.
+    pub(crate) addrs: [u8; 12],
+    /// The tick at which it is dead.
+    pub(crate) expires: u32,
     /// Inside port, remote port.
     pub(crate) out_ports: Ports,
     /// Remote port, outside port.
@@ -62,8 +62,6 @@ pub(crate) struct Session {
     pub(crate) flags: u8,
     /// What of it the ordinary path may translate: [`QUICK_UDP`] or [`QUICK_TCP`], outbound in the lower half, inbound in the upper.
     pub(crate) quick: u8,
-    /// The tick at which it is dead.
-    pub(crate) expires: u32,
     pub(crate) packets_out: u32,
     pub(crate) packets_in: u32,
     /// Neighbours in the timer wheel; free entries are linked by `wheel_next`.
@@ -78,8 +76,8 @@ pub(crate) struct Session {
 
 impl Session {
     const EMPTY: Self = Self {
-        out_addrs: Addrs::new(0, 0),
-        in_addrs: Addrs::new(0, 0),
+        addrs: [0; 12],
+        expires: 0,
         out_ports: Ports::new(0, 0),
         in_ports: Ports::new(0, 0),
         addr_delta: 0,
@@ -88,7 +86,6 @@ impl Session {
         protocol: 0,
         flags: 0,
         quick: 0,
-        expires: 0,
         packets_out: 0,
         packets_in: 0,
         wheel_next: NONE,
@@ -101,9 +98,11 @@ impl Session {
     pub(crate) fn new(protocol: u8, inside: (u32, u16), remote: (u32, u16), outside: (u32, u16)) -> Self {
         let addr = Delta::new().u32(inside.0, outside.0);
         let l4 = addr.u16(inside.1, outside.1);
+        let mut addrs = [0; 12];
+        addrs[..8].copy_from_slice(&Addrs::new(inside.0, remote.0).to_wire());
+        addrs[8..].copy_from_slice(&outside.0.to_be_bytes());
         Self {
-            out_addrs: Addrs::new(inside.0, remote.0),
-            in_addrs: Addrs::new(remote.0, outside.0),
+            addrs,
             out_ports: Ports::new(inside.1, remote.1),
             in_ports: Ports::new(remote.1, outside.1),
             addr_delta: addr.to_bits().to_be(),
@@ -113,19 +112,33 @@ impl Session {
         }
     }
 
+    /// What an outbound packet carries: inside address, remote address.
+    #[inline(always)]
+    pub(crate) const fn out_addrs(&self) -> Addrs {
+        let [a, b, c, d, e, f, g, h, ..] = self.addrs;
+        Addrs::from_wire([a, b, c, d, e, f, g, h])
+    }
+
+    /// What an inbound packet carries: remote address, outside address.
+    #[inline(always)]
+    pub(crate) const fn in_addrs(&self) -> Addrs {
+        let [.., a, b, c, d, e, f, g, h] = self.addrs;
+        Addrs::from_wire([a, b, c, d, e, f, g, h])
+    }
+
     #[inline(always)]
     pub(crate) const fn inside(&self) -> (u32, u16) {
-        (self.out_addrs.first(), self.out_ports.first())
+        (self.out_addrs().first(), self.out_ports.first())
     }
 
     #[inline(always)]
     pub(crate) const fn remote(&self) -> (u32, u16) {
-        (self.out_addrs.second(), self.out_ports.second())
+        (self.out_addrs().second(), self.out_ports.second())
     }
 
     #[inline(always)]
     pub(crate) const fn outside(&self) -> (u32, u16) {
-        (self.in_addrs.second(), self.in_ports.second())
+        (self.in_addrs().second(), self.in_ports.second())
     }
 
     /// Sets `quick` after a change of state or flags.

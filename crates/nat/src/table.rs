@@ -108,6 +108,12 @@ impl Table {
         self.keys[slot_of(protocol)]
     }
 
+    /// The index of what packets of one direction carry.
+    #[inline(always)]
+    pub(crate) const fn index<const OUT: bool>(&self) -> &Index {
+        if OUT { &self.outbound } else { &self.inbound }
+    }
+
     #[inline(always)]
     pub(crate) fn outbound_hash(&self, protocol: u8, addrs: Addrs, ports: Ports) -> u64 {
         self.hash.hash(KeyKind::Outbound, protocol, addrs.bits(), ports.bits())
@@ -122,7 +128,7 @@ impl Table {
     pub(crate) fn find_outbound(&self, hash: u64, protocol: u8, addrs: Addrs, ports: Ports) -> Option<u32> {
         self.outbound.find(hash, |index| {
             let session = self.slab.at(index);
-            session.out_addrs == addrs && session.out_ports == ports && session.protocol == protocol
+            session.out_addrs() == addrs && session.out_ports == ports && session.protocol == protocol
         })
     }
 
@@ -131,7 +137,7 @@ impl Table {
         debug_assert!(self.pending.is_empty());
         self.inbound.find(hash, |index| {
             let session = self.slab.at(index);
-            session.in_addrs == addrs && session.in_ports == ports && session.protocol == protocol
+            session.in_addrs() == addrs && session.in_ports == ports && session.protocol == protocol
         })
     }
 
@@ -228,8 +234,8 @@ impl Table {
         let keys = self.keys(session.protocol);
         let peer = self.find_peer(session.protocol, session.outside(), session.remote().0);
         let index = self.slab.insert(session)?;
-        self.outbound.insert(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
-        let inbound = self.inbound_hash(session.protocol, session.in_addrs, session.in_ports);
+        self.outbound.insert(self.outbound_hash(session.protocol, session.out_addrs(), session.out_ports), index);
+        let inbound = self.inbound_hash(session.protocol, session.in_addrs(), session.in_ports);
         self.inbound.prefetch(self.inbound.home(inbound));
         let mut outside = None;
         let mut heads = 0;
@@ -265,8 +271,8 @@ impl Table {
     /// Enters a session that is not translated: it is found by its packets, but is no mapping.
     pub(crate) fn link_direct(&mut self, session: Session) -> Option<u32> {
         let index = self.slab.insert(session)?;
-        self.outbound.insert(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
-        self.inbound.insert(self.inbound_hash(session.protocol, session.in_addrs, session.in_ports), index);
+        self.outbound.insert(self.outbound_hash(session.protocol, session.out_addrs(), session.out_ports), index);
+        self.inbound.insert(self.inbound_hash(session.protocol, session.in_addrs(), session.in_ports), index);
         self.wheel.insert(&mut self.slab, index);
         Some(index)
     }
@@ -277,9 +283,9 @@ impl Table {
         self.ended += 1;
         let session = *self.slab.at(index);
         if !session.has(flag::HELD) {
-            self.outbound.remove(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
+            self.outbound.remove(self.outbound_hash(session.protocol, session.out_addrs(), session.out_ports), index);
         }
-        self.inbound.remove(self.inbound_hash(session.protocol, session.in_addrs, session.in_ports), index);
+        self.inbound.remove(self.inbound_hash(session.protocol, session.in_addrs(), session.in_ports), index);
         self.unlink_groups(index, &session);
         self.slab.leave_ring(index);
         self.halves -= u32::from(session.has(flag::HALF));
@@ -300,11 +306,11 @@ impl Table {
         self.halves += 1;
         match lost {
             Direction::Outbound => {
-                let hash = self.outbound_hash(session.protocol, session.out_addrs, session.out_ports);
+                let hash = self.outbound_hash(session.protocol, session.out_addrs(), session.out_ports);
                 self.outbound.remove(hash, index)
             }
             Direction::Inbound => {
-                let hash = self.inbound_hash(session.protocol, session.in_addrs, session.in_ports);
+                let hash = self.inbound_hash(session.protocol, session.in_addrs(), session.in_ports);
                 self.inbound.remove(hash, index)
             }
         };
@@ -319,11 +325,11 @@ impl Table {
         self.halves -= 1;
         match lost {
             Direction::Outbound => {
-                let hash = self.outbound_hash(session.protocol, session.out_addrs, session.out_ports);
+                let hash = self.outbound_hash(session.protocol, session.out_addrs(), session.out_ports);
                 self.outbound.insert(hash, index);
             }
             Direction::Inbound => {
-                let hash = self.inbound_hash(session.protocol, session.in_addrs, session.in_ports);
+                let hash = self.inbound_hash(session.protocol, session.in_addrs(), session.in_ports);
                 self.inbound.insert(hash, index);
             }
         }
@@ -334,12 +340,12 @@ impl Table {
         let protocol = session.protocol;
         match dir {
             Direction::Outbound => {
-                let hash = self.outbound_hash(protocol, session.out_addrs, session.out_ports);
-                self.find_outbound(hash, protocol, session.out_addrs, session.out_ports)
+                let hash = self.outbound_hash(protocol, session.out_addrs(), session.out_ports);
+                self.find_outbound(hash, protocol, session.out_addrs(), session.out_ports)
             }
             Direction::Inbound => {
-                let hash = self.inbound_hash(protocol, session.in_addrs, session.in_ports);
-                self.find_inbound(hash, protocol, session.in_addrs, session.in_ports)
+                let hash = self.inbound_hash(protocol, session.in_addrs(), session.in_ports);
+                self.find_inbound(hash, protocol, session.in_addrs(), session.in_ports)
             }
         }
     }
@@ -366,7 +372,7 @@ impl Table {
         self.flush();
         self.ended += 1;
         let session = *self.slab.at(index);
-        self.outbound.remove(self.outbound_hash(session.protocol, session.out_addrs, session.out_ports), index);
+        self.outbound.remove(self.outbound_hash(session.protocol, session.out_addrs(), session.out_ports), index);
         // Only where the peer key says which ports are in use does it outlive the session.
         let keys = self.keys(session.protocol);
         let peer_head = if keys.peer && !keys.outside { session.flags & flag::PEER_HEAD } else { 0 };

@@ -48,6 +48,9 @@ struct Row {
 fn row(plan: &Plan, size: usize) -> Row {
     let mut ring = Ring::new();
     let mut nat = translator("rfc4787", size, addresses_for(size));
+    if plan.narrow {
+        nat = nat.without_wide_registers();
+    }
     fill(&mut nat, &mut ring, 0, size, 1);
     answer_all(&mut nat, &mut ring, size);
     let mut floor = Floor::new(size);

@@ -3,8 +3,8 @@
 //! mapping, established flows under four kinds of flood.
 //!
 //! `cargo bench -p natrig-nat --bench speed` takes about two minutes and 3 GiB; without `--bench` (`cargo test --benches`) it only shows
-//! that everything runs. `--largest N` leaves tables of more than N mappings out, `--only established` (`creation`, `expiry`, `hostile`)
-//! the rest. A figure that misses its target is said to, and is no failure: what a machine's neighbours do is not the design's fault.
+//! that everything runs. `--smallest N` and `--largest N` leave other tables out, `--only established` (`creation`, `expiry`, `hostile`)
+//! the rest, `--narrow` translates without wide registers. A figure that misses its target is said to, and is no failure: what a machine's neighbours do is not the design's fault.
 #![deny(unsafe_code)]
 
 mod creation;
@@ -31,6 +31,8 @@ use support::{BURST, Ring};
 /// How much is to be done.
 pub(crate) struct Plan {
     only: Option<String>,
+    /// Established flows without wide registers.
+    narrow: bool,
     /// Mappings of the tables.
     sizes: Vec<usize>,
     /// Bursts of each contender in each round.
@@ -48,14 +50,16 @@ impl Plan {
         let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
         let number = |name: &str| value(name).and_then(|value| value.parse().ok());
         let only = value("--only").cloned();
+        let narrow = args.iter().any(|arg| arg == "--narrow");
         if !args.iter().any(|arg| arg == "--bench") {
-            return Self { only, sizes: vec![1000], bursts: 4, rounds: 1, creating: 1, expiring: 2000 };
+            return Self { only, narrow, sizes: vec![1000], bursts: 4, rounds: 1, creating: 1, expiring: 2000 };
         }
         let mut sizes = vec![1000, 64_000, 1_000_000, 10_000_000];
-        sizes.retain(|size| *size <= number("--largest").unwrap_or(usize::MAX));
+        let (least, most) = (number("--smallest").unwrap_or(0), number("--largest").unwrap_or(usize::MAX));
+        sizes.retain(|size| (least..=most).contains(size));
         let bursts = number("--bursts").unwrap_or(2000);
         let rounds = number("--rounds").unwrap_or(5);
-        Self { only, sizes, bursts, rounds, creating: 16, expiring: 1_000_000 }
+        Self { only, narrow, sizes, bursts, rounds, creating: 16, expiring: 1_000_000 }
     }
 
     fn wants(&self, part: &str) -> bool {

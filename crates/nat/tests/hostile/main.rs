@@ -18,5 +18,6 @@ mod mutants;
 #[path = "../support/packet.rs"]
 mod packet;
 mod random_input;
+mod registers;
 #[path = "../support/rig.rs"]
 mod rig;
