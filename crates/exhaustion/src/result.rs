@@ -108,6 +108,8 @@ pub struct Agreement {
     pub levels: Vec<LevelDifference>,
     /// Whether all levels are reached by both or neither, and none differs by more than two percentage points.
     pub within_two_points: bool,
+    /// Whether that holds for all that the differences' 95 % intervals hold, too; absent where one has no interval.
+    pub surely_within: Option<bool>,
 }
 
 /// How far two curves are apart at a level.
@@ -121,6 +123,8 @@ pub struct LevelDifference {
     pub kernel: Option<f64>,
     /// Kernel's minus profile's, percentage points of the nominal ports.
     pub difference_pp: Option<f64>,
+    /// Half the width of that difference's 95 % interval, over rounds of the same traffic; absent with less than four.
+    pub difference_error_pp: Option<f64>,
 }
 
 /// What connections that come and go met.

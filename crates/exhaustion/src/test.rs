@@ -1,5 +1,6 @@
 //! The test as `natrig run` knows it: from a scenario to what was measured, saved after every step.
 
+mod fills;
 mod steps;
 
 use std::path::Path;

@@ -1,12 +1,14 @@
 //! The refusal curve: the probability that a new connection is refused, against how many are open already.
 //!
 //! Attempts of all rounds are pooled into bins of concurrent flows and smoothed by isotonic regression (pool adjacent violators): a port
-//! search cannot get better as ports get fewer. A level is reached where the smoothed curve first is at or above it. Unlike the first
-//! window of attempts that happens to reach a level, which comes the earlier the more windows there are, this does not depend on how
-//! attempts are cut.
+//! search cannot get better as ports get fewer. A level is near where the smoothed curve first is at or above it: there a slope is fitted
+//! to the attempts around, so that hundreds of refusals tell where it is crossed and not the first few that happen to come. A limit that
+//! refuses everything beyond it has no slope, and is where it is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::level::{Around, crossing};
 
 /// Shares of refused attempts at which a curve is read.
 pub(crate) const LEVELS: [f64; 4] = [0.001, 0.01, 0.05, 0.5];
@@ -27,6 +29,8 @@ pub(crate) struct Curve {
 struct Bin {
     attempts: u64,
     refused: u64,
+    /// Flows that each attempt found open, and those to the destination that has most, added up.
+    found: (u64, u64),
     /// Fewest flows at which one was refused, and how many of them went to the destination that has most.
     refused_from: Option<(u64, u64)>,
     /// Port tries, and the allocations that needed them, where the translator tells.
@@ -58,8 +62,22 @@ pub struct LevelReached {
     pub hottest_flows: Option<f64>,
     /// That as a fraction of the nominal ports, which are counted per destination.
     pub occupancy: Option<f64>,
+    /// Half the width of that fraction's 95 % interval over rounds; absent with less than four.
+    pub occupancy_error: Option<f64>,
     /// Ports tried per allocation there, where the translator tells.
     pub tries: Option<f64>,
+}
+
+impl Bin {
+    fn around(&self) -> Around {
+        let attempts = self.attempts as f64;
+        Around { flows: self.found.0 as f64 / attempts, attempts, refused: self.refused as f64 }
+    }
+
+    /// Flows to the destination that has most.
+    fn hottest(&self) -> f64 {
+        self.found.1 as f64 / self.attempts as f64
+    }
 }
 
 /// Neighbouring bins of one refusal share.
@@ -87,6 +105,7 @@ impl Curve {
     pub(crate) fn attempt(&mut self, live: u64, hottest: u64, refused: bool) {
         let bin = self.bin(live);
         bin.attempts += 1;
+        bin.found = (bin.found.0 + live, bin.found.1 + hottest);
         if refused {
             bin.refused += 1;
             bin.refused_from = fewer(bin.refused_from, Some((live, hottest)));
@@ -108,30 +127,38 @@ impl Curve {
         for (into, from) in self.bins.iter_mut().zip(&other.bins) {
             into.attempts += from.attempts;
             into.refused += from.refused;
+            into.found = (into.found.0 + from.found.0, into.found.1 + from.found.1);
             into.refused_from = fewer(into.refused_from, from.refused_from);
             into.tries += from.tries;
             into.allocations += from.allocations;
         }
     }
 
-    /// Concurrent flows at which the smoothed curve reaches a share of refusals; none if it ends below.
+    /// Concurrent flows at which the curve reaches a share of refusals; none if it ends below.
     pub(crate) fn reaches(&self, share: f64) -> Option<f64> {
-        self.smoothed().iter().find(|block| block.share() >= share).map(|block| self.begins(block).0)
+        let blocks = self.smoothed();
+        let block = blocks.iter().find(|block| block.share() >= share)?;
+        Some(self.reached(block, share).0)
     }
 
-    /// Where the smoothed curve reaches each of [`LEVELS`].
+    /// Where the curve reaches each of [`LEVELS`].
     pub(crate) fn levels(&self) -> Vec<LevelReached> {
         let blocks = self.smoothed();
+        let mut least = (0.0, 0.0);
         LEVELS
             .iter()
             .map(|level| {
                 let block = blocks.iter().find(|block| block.share() >= *level);
-                let begins = block.map(|block| self.begins(block));
+                let reached = block.map(|block| self.reached(block, *level));
+                // From few refusals two slopes may cross; more of them are never reached earlier.
+                let reached = reached.map(|(flows, hottest)| (flows.max(least.0), hottest.max(least.1)));
+                least = reached.unwrap_or(least);
                 LevelReached {
                     refused: *level,
-                    flows: begins.map(|(flows, _)| flows),
-                    hottest_flows: begins.map(|(_, hottest)| hottest),
-                    occupancy: begins.map(|(_, hottest)| hottest / self.nominal as f64),
+                    flows: reached.map(|(flows, _)| flows),
+                    hottest_flows: reached.map(|(_, hottest)| hottest),
+                    occupancy: reached.map(|(_, hottest)| hottest / self.nominal as f64),
+                    occupancy_error: None,
                     tries: block.and_then(|block| self.tries_around(block.first)),
                 }
             })
@@ -168,10 +195,24 @@ impl Curve {
         bin as f64 * self.nominal as f64 / BINS as f64
     }
 
-    /// Where a block of refusals begins: at the first of them, as the blocks before have fewer.
-    fn begins(&self, block: &Block) -> (f64, f64) {
+    /// Flows at which `share` is reached, in `block` or near it, and how many of them go to the destination that has most.
+    fn reached(&self, block: &Block, share: f64) -> (f64, f64) {
+        // What refuses so many at once is a limit, not a slope: it lies at the first refusal, as the blocks before have fewer.
+        const LIMIT: f64 = 0.9;
+        const LIMIT_OVER_LEVEL: f64 = 20.0;
         let (flows, hottest) = self.bins[block.first].refused_from.unwrap_or_default();
-        (flows as f64, hottest as f64)
+        let first = (flows as f64, hottest as f64);
+        if block.share() >= LIMIT.min(share * LIMIT_OVER_LEVEL) {
+            return first;
+        }
+        let filled: Vec<&Bin> = self.bins.iter().filter(|bin| bin.attempts > 0).collect();
+        let around: Vec<Around> = filled.iter().map(|bin| bin.around()).collect();
+        let near = self.bins[..block.first].iter().filter(|bin| bin.attempts > 0).count();
+        let Some(flows) = crossing(&around, near, share) else { return first };
+        let after = around.partition_point(|group| group.flows < flows).clamp(1, around.len() - 1);
+        let [before, after] = [after - 1, after].map(|nth| (around[nth].flows, filled[nth].hottest()));
+        let way = (flows - before.0) / (after.0 - before.0);
+        (flows, before.1 + way * (after.1 - before.1))
     }
 
     /// Over a few bins: near exhaustion each holds few allocations.
@@ -224,7 +265,7 @@ mod tests {
             let expected = level.refused.powf(1.0 / 16.0);
             let found = level.occupancy.unwrap();
             assert!((found - expected).abs() < 0.01, "{level:?}, expected {expected}");
-            assert!((level.hottest_flows.unwrap() - found * 10_000.0).abs() < 30.0);
+            assert!((level.hottest_flows.unwrap() - found * 10_000.0).abs() < 1e-6);
         }
         let points = curve.points();
         assert!(points.len() <= POINTS + 1 && points.windows(2).all(|pair| pair[0].refused <= pair[1].refused));

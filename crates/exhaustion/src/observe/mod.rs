@@ -3,6 +3,7 @@
 
 pub(crate) mod curve;
 pub(crate) mod fairness;
+mod level;
 pub(crate) mod policy;
 pub(crate) mod refusal;
 pub(crate) mod reuse;
@@ -10,6 +11,7 @@ pub(crate) mod reuse;
 pub(crate) use curve::Curve;
 pub use curve::{CurvePoint, LevelReached};
 pub(crate) use fairness::jain_index;
+pub(crate) use level::uncertainty;
 pub(crate) use policy::{Fill, estimate};
 pub use policy::{Replacement, ReplacementEstimate};
 pub use refusal::{Layer, RefusedBy};

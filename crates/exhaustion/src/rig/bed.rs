@@ -58,6 +58,24 @@ impl Bed {
         Boxes { node: by(&self.setup.node), gateway: by(&self.setup.gateway) }
     }
 
+    /// Over veth: a world of namespaces for each node, and who forwards at its boxes. Several nodes share a gateway of natrig's by being
+    /// heard at the ends where their own would be; in front of the kernel a router joins them there, which stands at the node of one
+    /// more world, the gateway's.
+    pub(super) fn worlds(&self) -> Vec<(Topology, Boxes)> {
+        let boxes = self.boxes();
+        let nodes = |boxes| (0..self.world.nodes).map(move |node| (self.world.topology_of(node), boxes));
+        if !self.is_joined() {
+            return nodes(boxes).collect();
+        }
+        let gateway = (self.world.topology(), Boxes { node: ForwardedBy::Stage, ..boxes });
+        nodes(Boxes { gateway: ForwardedBy::Stage, ..boxes }).chain([gateway]).collect()
+    }
+
+    /// Whether a router joins the nodes.
+    pub(super) fn is_joined(&self) -> bool {
+        self.setup.gateway.is_kernel() && self.world.nodes > 1
+    }
+
     /// Ports that there nominally are at a layer for one destination, over all its addresses; none if it does not translate.
     ///
     /// # Errors
@@ -149,13 +167,14 @@ impl Bed {
                 ));
             }
             Over::Veth => {
-                for node in 0..self.world.nodes {
-                    let topology = self.world.topology_of(node);
-                    let world = Plan::measurement(&topology, self.boxes())?;
-                    if self.world.nodes > 1 {
-                        lines.push(format!("world of node {}:", node + 1));
+                for (nth, (topology, boxes)) in self.worlds().iter().enumerate() {
+                    let world = Plan::measurement(topology, *boxes)?;
+                    if nth as u32 == self.world.nodes {
+                        lines.push("world of the gateway:".to_owned());
+                    } else if self.world.nodes > 1 {
+                        lines.push(format!("world of node {}:", nth + 1));
                     }
-                    for plan in [world, self.kernel_plan(&topology)] {
+                    for plan in [world, self.kernel_plan(topology, *boxes)] {
                         lines.extend(plan.to_string().lines().map(str::to_owned));
                     }
                 }
@@ -171,6 +190,13 @@ impl Bed {
     pub(super) fn node_engine(&self, node: u32, seed: u64) -> Result<Option<Engine>, RigError> {
         let addresses: Vec<Ipv4Addr> = self.world.addresses_of(node).collect();
         self.engine(Layer::Node, self.world.topology().pods.router, addresses, seed ^ (u64::from(node) << 32))
+    }
+
+    /// What decides where nodes are joined in front of the kernel.
+    pub(super) fn router_engine(&self) -> Engine {
+        let topology = self.world.topology();
+        let node = topology.node.addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Engine::Forward(Box::new(Forwarder::new(topology.gateway.private_address, node)))
     }
 
     /// What decides at the gateway, with empty tables; none where the kernel does.
@@ -207,23 +233,22 @@ impl Bed {
         Ok(Some(Engine::Nat(Box::new(nat))))
     }
 
-    /// The steps that make the kernel translate, with nothing remembered.
-    pub(super) fn kernel_plan(&self, topology: &Topology) -> Plan {
-        let nat = |layer, addresses: &[Ipv4Addr]| {
+    /// The steps that make the kernel translate at the boxes of a world, with nothing remembered.
+    pub(super) fn kernel_plan(&self, topology: &Topology, boxes: Boxes) -> Plan {
+        let nat = |layer, port: Port, addresses: &[Ipv4Addr]| {
             let (Standing::Kernel(ports), changes) = self.layer(layer) else { return None };
             let translate =
                 if addresses.len() > 1 { Translate::Snat(addresses.to_vec()) } else { Translate::Masquerade };
             let port_range = changes.ports.map(|ports| (ports.first, ports.last));
-            Some(KernelNat { translate, ports: *ports, port_range })
+            boxes.is_kernel(port).then_some(KernelNat { translate, ports: *ports, port_range })
         };
-        let node = nat(Layer::Node, &topology.node.addresses);
-        let gateway = nat(Layer::Gateway, &topology.gateway.addresses);
+        let node = nat(Layer::Node, Port::NodeOutside, &topology.node.addresses);
+        let gateway = nat(Layer::Gateway, Port::GatewayOutside, &topology.gateway.addresses);
         let connections = self.attempts_max.saturating_add(SPARE);
-        let mut plan = Plan::translation(self.boxes(), node.as_ref(), gateway.as_ref(), connections);
+        let mut plan = Plan::translation(boxes, node.as_ref(), gateway.as_ref(), connections);
         for (layer, port) in [(Layer::Node, Port::NodeOutside), (Layer::Gateway, Port::GatewayOutside)] {
-            let (standing, changes) = self.layer(layer);
-            if standing.is_kernel() {
-                plan.steps.extend(timeouts(changes, port.namespace()));
+            if boxes.is_kernel(port) {
+                plan.steps.extend(timeouts(self.layer(layer).1, port.namespace()));
             }
         }
         plan

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use natrig_lab::lease::Lease;
 use natrig_lab::plan::Plan;
 use natrig_lab::stage::{Engine, SideConfig, Stage};
-use natrig_lab::topology::{Port, WorldUse};
+use natrig_lab::topology::{Boxes, ForwardedBy, Port, Topology, WorldUse};
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::{Link, memory};
 use natrig_traffic::Endpoint;
@@ -13,7 +13,6 @@ use natrig_traffic::Endpoint;
 use super::junction::Junction;
 use super::tally::{KernelSide, Tally};
 use super::{Bed, BoxAndLinks, EPOCH_NS, Rig, RigError};
-use crate::observe::Layer;
 use crate::scenario::Over;
 
 /// More than are ever on their way at once.
@@ -49,13 +48,11 @@ impl Rig {
         Ok(Self::assemble(bed, nodes, gateway, pods, servers, None, Some(EPOCH_NS)))
     }
 
-    /// A world of namespaces for each node. All nodes share the gateway of the first world: it hears the nodes of the others at the ends
-    /// where their own gateways would be.
+    /// Worlds of namespaces, as the bed has them.
     fn over_veth(bed: Bed, seed: u64) -> Result<Self, RigError> {
-        let (world, boxes) = (bed.world, bed.boxes());
-        let (mut leases, mut nodes, mut pods, mut joined) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for node in 0..world.nodes {
-            let topology = world.topology_of(node);
+        let (mut worlds, mut nodes, mut pods, mut joined) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut all = bed.worlds().into_iter();
+        for (node, (topology, boxes)) in (0..bed.world.nodes).zip(all.by_ref()) {
             let lease = Plan::measurement(&topology, boxes)?.build()?;
             // From the inside out: frames sent to an end that is not open yet would be lost.
             let stage = match bed.node_engine(node, seed)? {
@@ -67,26 +64,32 @@ impl Rig {
             };
             nodes.push(stage);
             if !boxes.is_kernel(Port::GatewayInside) {
-                let behind = world.pods_of(node).chain(world.addresses_of(node)).collect();
+                let behind = bed.world.pods_of(node).chain(bed.world.addresses_of(node)).collect();
                 joined.push((open(&lease, Port::GatewayInside)?, behind));
             }
             pods.push(open(&lease, Port::Pods)?);
             // Before the lines are opened: where connection tracking is a module, this loads it.
-            lease.apply(&bed.kernel_plan(&topology))?;
-            leases.push(lease);
+            lease.apply(&bed.kernel_plan(&topology, boxes))?;
+            worlds.push((lease, boxes));
         }
-        let gateway = match bed.gateway_engine(seed)? {
+        let mut outside = Port::GatewayOutside;
+        if let Some((topology, boxes)) = all.next() {
+            let lease = Plan::measurement(&topology, boxes)?.build()?;
+            lease.apply(&bed.kernel_plan(&topology, boxes))?;
+            worlds.insert(0, (lease, boxes));
+            outside = Port::NodeOutside;
+        }
+        let engine = if bed.is_joined() { Some(bed.router_engine()) } else { bed.gateway_engine(seed)? };
+        let gateway = match engine {
             None => None,
             Some(engine) => {
-                let outside = open(&leases[0], Port::GatewayOutside)?;
+                let outside = open(&worlds[0].0, outside)?;
                 let inside: Box<dyn Link> = Box::new(Junction::new(joined));
                 Some((gateway_stage(&bed, engine), inside, outside))
             }
         };
-        let servers = open(&leases[0], Port::Internet)?;
-        let kernels: Vec<Layer> =
-            [Layer::Node, Layer::Gateway].into_iter().filter(|layer| bed.layer(*layer).0.is_kernel()).collect();
-        let kernel = KernelSide::open(leases, &kernels, names(&bed))?;
+        let servers = open(&worlds[0].0, Port::Internet)?;
+        let kernel = KernelSide::open(worlds, names(&bed))?;
         Ok(Self::assemble(bed, nodes, gateway, pods, servers, Some(kernel), None))
     }
 
@@ -136,21 +139,26 @@ fn open(lease: &Lease, port: Port) -> Result<Box<dyn Link>, RigError> {
 
 fn node_stage(bed: &Bed, engine: Engine) -> Stage {
     let topology = bed.world.topology();
-    stage(bed, [(Port::NodeInside, vec![topology.pods.router]), (Port::NodeOutside, topology.node.addresses)], engine)
+    // Joined to others, a node has the router for a peer.
+    let boxes = if bed.is_joined() { Boxes { gateway: ForwardedBy::Stage, ..bed.boxes() } } else { bed.boxes() };
+    let inside = side(Port::NodeInside, boxes, vec![topology.pods.router]);
+    Stage::new(inside, side(Port::NodeOutside, boxes, topology.node.addresses), engine)
 }
 
+/// The gateway, or the router in front of the kernel that is.
 fn gateway_stage(bed: &Bed, engine: Engine) -> Stage {
-    let gateway = bed.world.topology().gateway;
-    let inside = (Port::GatewayInside, vec![gateway.private_address]);
-    stage(bed, [inside, (Port::GatewayOutside, gateway.addresses)], engine)
+    let Topology { node, gateway, .. } = bed.world.topology();
+    let stages = Boxes { gateway: ForwardedBy::Stage, ..bed.boxes() };
+    let inside = side(Port::GatewayInside, stages, vec![gateway.private_address]);
+    let outside = if bed.is_joined() {
+        side(Port::NodeOutside, Boxes { node: ForwardedBy::Stage, ..bed.boxes() }, node.addresses)
+    } else {
+        side(Port::GatewayOutside, stages, gateway.addresses)
+    };
+    Stage::new(inside, outside, engine)
 }
 
-fn stage(bed: &Bed, sides: [(Port, Vec<Ipv4Addr>); 2], engine: Engine) -> Stage {
-    let world = WorldUse::Measurement(bed.boxes());
-    let [inside, outside] = sides.map(|(port, addresses)| SideConfig {
-        mac: port.speaking_mac(world),
-        peer: port.peer().speaking_mac(world),
-        addresses,
-    });
-    Stage::new(inside, outside, engine)
+fn side(port: Port, boxes: Boxes, addresses: Vec<Ipv4Addr>) -> SideConfig {
+    let world = WorldUse::Measurement(boxes);
+    SideConfig { mac: port.speaking_mac(world), peer: port.peer().speaking_mac(world), addresses }
 }

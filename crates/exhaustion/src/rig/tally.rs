@@ -2,7 +2,7 @@
 
 use natrig_lab::lease::{KernelBox, KernelBoxError, KernelCounters, Lease};
 use natrig_lab::stage::{Engine, Stage};
-use natrig_lab::topology::Port;
+use natrig_lab::topology::{Boxes, Port};
 use natrig_nat::DropReason;
 
 use super::{BoxAndLinks, Crossing, RigError};
@@ -109,17 +109,19 @@ pub(super) struct KernelSide {
 
 impl KernelSide {
     /// Opens lines to the kernels of the boxes that they forward at.
-    pub(super) fn open(leases: Vec<Lease>, layers: &[Layer], names: Names) -> Result<Self, RigError> {
-        let mut boxes = Vec::new();
-        for (world, lease) in leases.iter().enumerate() {
-            for layer in layers {
-                let port = if *layer == Layer::Node { Port::NodeInside } else { Port::GatewayInside };
-                let mut kernel = lease.kernel_box(port.namespace())?;
-                let counters = kernel.counters(lease)?;
-                boxes.push(KernelAt { world, layer: *layer, kernel, counters });
+    pub(super) fn open(worlds: Vec<(Lease, Boxes)>, names: Names) -> Result<Self, RigError> {
+        let mut at_boxes = Vec::new();
+        for (world, (lease, boxes)) in worlds.iter().enumerate() {
+            for (layer, port) in [(Layer::Node, Port::NodeInside), (Layer::Gateway, Port::GatewayInside)] {
+                if boxes.is_kernel(port) {
+                    let mut kernel = lease.kernel_box(port.namespace())?;
+                    let counters = kernel.counters(lease)?;
+                    at_boxes.push(KernelAt { world, layer, kernel, counters });
+                }
             }
         }
-        Ok(Self { leases, boxes, names })
+        let leases = worlds.into_iter().map(|(lease, _)| lease).collect();
+        Ok(Self { leases, boxes: at_boxes, names })
     }
 
     pub(super) fn forget(&mut self) -> Result<(), RigError> {

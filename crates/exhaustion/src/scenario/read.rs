@@ -192,7 +192,7 @@ fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
     if let Some(nth) = scenario.nats.iter().position(|setup| setup.nodes_max() < nodes) {
         let most = scenario.nats[nth].nodes_max();
         let message = format!("{nodes} nodes do not fit, there is room for {most}");
-        let help = "over veth there are at most 8, and one if the kernel is the gateway: measure over memory, or with fewer nodes";
+        let help = "over veth there are at most 8: measure over memory, or with fewer nodes";
         return fault(&format!("nats[{nth}]"), message, help);
     }
     for (layer, changes) in [("node", &scenario.node), ("gateway", &scenario.gateway)] {
@@ -251,7 +251,6 @@ mod tests {
             ("nats = [\"node nftables\"]", "no kernel stands", "over veth"),
             ("nats = [\"node netfilter\"]\n[churn]\nlifetime_s = 1", "unknown section [churn]", "known here"),
             ("nats = [\"node netfilter, over veth\"]\n[world]\nnodes = 9", "room for 8", "fewer nodes"),
-            ("nats = [\"gateway nftables, over veth\"]\n[world]\nnodes = 2", "room for 1", "fewer nodes"),
             ("nats = [\"node nftables, over veth\"]\n[node]\ntable = 9", "natrig's own NAT", "remove it"),
             ("experiment = \"both-layers\"\nnats = [\"node netfilter\"]", "about two layers", "node and gateway"),
             ("nats = [\"node netfilter\"]\n[node]\nports = \"9-1\"", "must be a range of ports", "1024-65535"),

@@ -120,11 +120,10 @@ impl Setup {
         self.node.is_kernel() || self.gateway.is_kernel()
     }
 
-    /// Most nodes that it can have: over veth each has a world of namespaces, and they share a gateway of natrig's.
+    /// Most nodes that it can have: over veth each has a world of namespaces.
     pub(crate) fn nodes_max(&self) -> u32 {
         match self.over {
             Over::Memory => u32::MAX,
-            Over::Veth if self.gateway.is_kernel() => 1,
             Over::Veth => NODES_OVER_VETH,
         }
     }

@@ -4,7 +4,8 @@ use natrig_report::document::{Align, Block, Document, Table};
 
 use super::words::{figure, percent, percent_or_dash, whole, whole_or_dash};
 use crate::observe::RefusedBy;
-use crate::result::{Agreement, Measured};
+use crate::result::{Agreement, FillResult, Measured};
+use crate::scenario::Setup;
 
 /// The curves in numbers, and who refused.
 pub(super) fn fills(document: &mut Document, measured: &Measured) {
@@ -12,23 +13,7 @@ pub(super) fn fills(document: &mut Document, measured: &Measured) {
         return;
     }
     document.heading("Where ports run out");
-    for fill in &measured.fills {
-        let level = |share: f64| fill.levels.iter().find(|level| level.refused == share);
-        let Some(one_percent) = level(0.01) else { continue };
-        let said = match (fill.first_refusal_flows, one_percent.flows.zip(one_percent.occupancy)) {
-            (None, _) => format!("{}: no connection was refused of {}", fill.setup, whole(fill.attempts as f64)),
-            (Some(first), None) => format!("{}: the first is refused at {} flows", fill.setup, whole(first.median)),
-            (Some(first), Some((flows, occupancy))) => format!(
-                "{}: of {} nominal ports the first is refused at {} flows, and one in a hundred at {} ({})",
-                fill.setup,
-                whole(fill.nominal_ports as f64),
-                whole(first.median),
-                whole(flows),
-                percent(occupancy)
-            ),
-        };
-        document.text(said);
-    }
+    document.text(usable(&measured.fills));
     document.push(Block::Figure(super::figures::curves(measured)));
     let (left, right) = (Align::Left, Align::Right);
     let mut table = Table::new([
@@ -57,13 +42,15 @@ pub(super) fn fills(document: &mut Document, measured: &Measured) {
         ];
         row.extend(fill.levels.iter().map(|level| whole_or_dash(level.flows)));
         let one_percent = fill.levels.get(1);
-        row.push(percent_or_dash(one_percent.and_then(|level| level.occupancy)));
+        row.push(
+            one_percent.map_or_else(super::words::dash, |level| give_or_take(level.occupancy, level.occupancy_error)),
+        );
         row.push(figure(one_percent.and_then(|level| level.tries)));
         table.row(row);
     }
     table.note = "Concurrent flows at which so many attempts are refused, all rounds pooled; first refusal: median and range over rounds. \
                   Nominal: ports for one destination at the layer that has fewer. Usable: flows to the destination that has most, of \
-                  the nominal ports."
+                  the nominal ports, with the 95 % interval over rounds where there are four or more."
         .to_owned();
     document.push(Block::Table(table));
     let hottest: Vec<String> = measured
@@ -83,8 +70,33 @@ pub(super) fn fills(document: &mut Document, measured: &Measured) {
         document.push(Block::Bullets(hottest));
     }
     document.heading("Who refused");
-    for fill in &measured.fills {
-        document.push(Block::Bullets(vec![format!("{}: {}", fill.setup, refusals(&fill.refused))]));
+    let by = |fill: &FillResult| format!("{}: {}", fill.setup, refusals(&fill.refused));
+    document.push(Block::Bullets(measured.fills.iter().map(by).collect()));
+}
+
+/// How much of their ports the setups can use, in a sentence.
+fn usable(fills: &[FillResult]) -> String {
+    let at_one_percent = |fill: &FillResult| fill.levels.get(1).and_then(|level| level.occupancy);
+    let mut usable: Vec<(f64, &Setup)> =
+        fills.iter().filter_map(|fill| Some((at_one_percent(fill)?, &fill.setup))).collect();
+    usable.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let first = |setup: &Setup, share: f64| format!("{} of its nominal ports are in use ({setup})", percent(share));
+    match &usable[..] {
+        [] => "One attempt in a hundred was refused nowhere.".to_owned(),
+        [(share, setup)] => format!("When one attempt in a hundred is refused, {}.", first(setup, *share)),
+        [(least, fewest), .., (most, setup)] => format!(
+            "When one attempt in a hundred is refused, between {} of the nominal ports ({fewest}) and {} ({setup}) are in use.",
+            percent(*least),
+            percent(*most)
+        ),
+    }
+}
+
+/// A share, and half the width of its interval in percentage points.
+fn give_or_take(share: Option<f64>, error: Option<f64>) -> String {
+    match (share, error) {
+        (Some(share), Some(error)) => format!("{:.1} % ± {:.1}", share * 100.0, error * 100.0),
+        (share, _) => percent_or_dash(share),
     }
 }
 
@@ -102,37 +114,62 @@ pub(super) fn refusals(refused: &[RefusedBy]) -> String {
 
 /// Profiles against the kernel.
 pub(super) fn agreements(document: &mut Document, measured: &Measured) {
+    if measured.agreements.is_empty() {
+        return;
+    }
+    document.heading("Profiles and the kernel that they describe");
     for agreement in &measured.agreements {
-        document.heading("The profile and the kernel that it describes");
-        let verdict = if agreement.within_two_points {
-            "agree within two percentage points of occupancy at every level of refusals"
-        } else {
-            "do not agree within two percentage points of occupancy at every level of refusals"
-        };
-        let said = format!("{} and {} {verdict}.", agreement.profile, agreement.kernel);
+        let said = verdict(agreement);
         if agreement.within_two_points {
             document.text(said);
         } else {
             document.push(Block::Alarm("DISAGREEMENT".to_owned(), said));
         }
         document.push(Block::Figure(super::figures::pair(measured, agreement)));
-        document.push(Block::Table(levels(agreement)));
+        document.push(Block::Table(levels(measured, agreement)));
     }
 }
 
-fn levels(agreement: &Agreement) -> Table {
+fn verdict(agreement: &Agreement) -> String {
+    let how = match (agreement.within_two_points, agreement.surely_within) {
+        (true, Some(true)) => {
+            "agree within two percentage points of occupancy at every level of refusals, intervals included"
+        }
+        (true, Some(false)) => {
+            "agree within two percentage points of occupancy at every level of refusals; an interval reaches further: more rounds \
+             would tell"
+        }
+        (true, None) => "agree within two percentage points of occupancy at every level of refusals",
+        (false, _) => "do not agree within two percentage points of occupancy at every level of refusals",
+    };
+    format!("{} and {} {how}.", agreement.profile, agreement.kernel)
+}
+
+fn levels(measured: &Measured, agreement: &Agreement) -> Table {
     let right = Align::Right;
     let mut table =
         Table::new([("refused", right), ("profile", right), ("kernel", right), ("kernel − profile, pp", right)]);
+    let error = |setup: &Setup, refused: f64| {
+        let fill = measured.fills.iter().find(|fill| fill.setup == *setup)?;
+        fill.levels.iter().find(|level| level.refused == refused)?.occupancy_error
+    };
     for level in &agreement.levels {
+        let difference = match (level.difference_pp, level.difference_error_pp) {
+            (Some(pp), Some(error)) => format!("{pp:+.2} ± {error:.2}"),
+            (Some(pp), None) => format!("{pp:+.2}"),
+            (None, _) => super::words::dash(),
+        };
         table.row([
             percent(level.refused),
-            percent_or_dash(level.profile),
-            percent_or_dash(level.kernel),
-            level.difference_pp.map_or_else(super::words::dash, |pp| format!("{pp:+.2}")),
+            give_or_take(level.profile, error(&agreement.profile, level.refused)),
+            give_or_take(level.kernel, error(&agreement.kernel, level.refused)),
+            difference,
         ]);
     }
-    table.note = "Occupancy of the nominal ports at which so many attempts are refused; the same connections were tried of both."
-        .to_owned();
+    let rounds = measured.fills.iter().find(|fill| fill.setup == agreement.kernel).map_or(0, |fill| fill.rounds);
+    table.note = format!(
+        "Occupancy of the nominal ports at which so many attempts are refused; the same connections were tried of both. ±: 95 % interval \
+         (jackknife over rounds, of which there are {rounds}; the difference's over pairs of rounds)."
+    );
     table
 }

@@ -6,23 +6,22 @@ use natrig_bench::result::{KernelSettings, Place, Status};
 use natrig_bench::scenario::{Engine, Lineup};
 use natrig_bench::test::{Session, TestError};
 use natrig_lab::nft;
-use natrig_lab::plan::PortChoice;
 
 use super::Exhaustion;
-use crate::experiment::fill::{Filled, Until};
-use crate::experiment::{StepError, blast, both_layers, churn, fill, replacement, skew};
-use crate::observe::{Layer, refusal};
-use crate::result::{Agreement, FillResult, LevelDifference, Skipped, Spread};
+use super::fills::fills;
+use crate::experiment::{StepError, blast, both_layers, churn, replacement, skew};
+use crate::observe::Layer;
+use crate::result::Skipped;
 use crate::rig::{Bed, Rig, RigError};
 use crate::scenario::{
-    BlastRadius, BothLayers, Churn, Experiment, Fill, Over, ReplacementSettings, Setup, Standing, TimeoutSkew,
+    BlastRadius, BothLayers, Churn, Experiment, Over, ReplacementSettings, Setup, Standing, TimeoutSkew,
 };
 use crate::talk::{Faults, Talker};
 
-type Run<'s, 'a> = &'s mut Session<'a, Exhaustion>;
+pub(super) type Run<'s, 'a> = &'s mut Session<'a, Exhaustion>;
 
 /// How a step of an experiment ended.
-enum Ended {
+pub(super) enum Ended {
     Done,
     Early(Status),
 }
@@ -50,7 +49,7 @@ pub(super) fn run(session: Run<'_, '_>) -> Result<Status, TestError> {
 }
 
 /// Whether to begin another step.
-fn next(session: &Session<'_, Exhaustion>) -> Option<Ended> {
+pub(super) fn next(session: &Session<'_, Exhaustion>) -> Option<Ended> {
     if session.cancelled() {
         return Some(Ended::Early(Status::Interrupted));
     }
@@ -59,7 +58,7 @@ fn next(session: &Session<'_, Exhaustion>) -> Option<Ended> {
 }
 
 /// A step's result, or that it was stopped.
-fn finished<T>(step: Result<T, StepError>) -> Result<Option<T>, TestError> {
+pub(super) fn finished<T>(step: Result<T, StepError>) -> Result<Option<T>, TestError> {
     match step {
         Ok(result) => Ok(Some(result)),
         Err(StepError::Cancelled) => Ok(None),
@@ -67,7 +66,7 @@ fn finished<T>(step: Result<T, StepError>) -> Result<Option<T>, TestError> {
     }
 }
 
-fn failed(error: &RigError) -> TestError {
+pub(super) fn failed(error: &RigError) -> TestError {
     if error.is_environment() {
         TestError::Environment(format!("failed to {error}"))
     } else {
@@ -75,10 +74,10 @@ fn failed(error: &RigError) -> TestError {
     }
 }
 
-const STOPPED: Ended = Ended::Early(Status::Interrupted);
+pub(super) const STOPPED: Ended = Ended::Early(Status::Interrupted);
 
 /// Builds a setup; none if that is not possible here, which is noted.
-fn open(session: Run<'_, '_>, bed: Bed) -> Result<Option<Talker>, TestError> {
+pub(super) fn open(session: Run<'_, '_>, bed: Bed) -> Result<Option<Talker>, TestError> {
     let setup = bed.setup.clone();
     let why_not = match setup.over {
         Over::Memory => None,
@@ -115,130 +114,12 @@ fn note(session: Run<'_, '_>, setup: &Setup, rig: &Rig) -> Result<(), TestError>
     Ok(())
 }
 
-fn take_faults(session: Run<'_, '_>, faults: &mut Faults) {
+pub(super) fn take_faults(session: Run<'_, '_>, faults: &mut Faults) {
     let Faults { vanished, corrupt, shared } = std::mem::take(faults);
     let counts = &mut session.record.measured.faults;
     counts.vanished += vanished;
     counts.corrupt += corrupt;
     counts.shared_tuples += shared;
-}
-
-/// A setup that is being filled.
-struct Filling {
-    talker: Talker,
-    nominal: u64,
-    until: Until,
-    rounds: Vec<Filled>,
-}
-
-fn fills(session: Run<'_, '_>, settings: &Fill) -> Result<Ended, TestError> {
-    let scenario = session.record.scenario.clone();
-    let mut fillings = Vec::new();
-    for setup in &scenario.nats {
-        let nominal = Bed::new(&scenario, setup, 1).nominal().map_err(|error| failed(&error))?;
-        let attempts = (nominal as f64 * settings.attempts_per_port) as u64;
-        let until = Until { refused: settings.until_refused, attempts };
-        let attempts_max = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1000);
-        let bed = Bed::new(&scenario, setup, attempts_max);
-        if let Some(talker) = open(session, bed)? {
-            fillings.push(Filling { talker, nominal, until, rounds: Vec::new() });
-        }
-    }
-    let steps = scenario.rounds as usize * fillings.len();
-    for round in 0..scenario.rounds {
-        for nth in 0..fillings.len() {
-            if let Some(ended) = next(session) {
-                return Ok(ended);
-            }
-            let filling = &mut fillings[nth];
-            let setup = filling.talker.rig.bed().setup.clone();
-            let done = (round as usize * (steps / scenario.rounds as usize) + nth) as f64 / steps as f64;
-            session.phase(&format!("filling, round {}: {setup}", round + 1), done);
-            let seed = scenario.seed + u64::from(round);
-            let step = fill::round(&mut filling.talker, filling.nominal, filling.until, seed, session.cancel);
-            let Some(filled) = finished(step)? else { return Ok(STOPPED) };
-            filling.rounds.push(filled);
-            take_faults(session, &mut filling.talker.faults);
-            session.record.measured.fills = fillings.iter().filter_map(Filling::result).collect();
-            session.record.measured.agreements = agreements(&session.record.measured.fills);
-            session.save();
-        }
-    }
-    Ok(Ended::Done)
-}
-
-impl Filling {
-    fn result(&self) -> Option<FillResult> {
-        let (first, others) = self.rounds.split_first()?;
-        let mut curve = first.curve.clone();
-        let mut refused = first.refused.clone();
-        for round in others {
-            curve.add(&round.curve);
-            round.refused.iter().for_each(|one| refusal::add(&mut refused, one));
-        }
-        let sum = |of: fn(&Filled) -> u64| self.rounds.iter().map(of).sum::<u64>();
-        let (tries, allocations) = (sum(|round| round.tries.0), sum(|round| round.tries.1));
-        let firsts = self.rounds.iter().filter_map(|round| round.first_refusal).map(|flows| flows as f64);
-        Some(FillResult {
-            setup: self.talker.rig.bed().setup.clone(),
-            rounds: self.rounds.len() as u32,
-            nominal_ports: self.nominal,
-            attempts: sum(|round| round.attempts),
-            opened: sum(|round| round.opened),
-            first_refusal_flows: Spread::of(firsts.collect()),
-            levels: curve.levels(),
-            tries_mean: (allocations > 0).then(|| tries as f64 / allocations as f64),
-            refused,
-            points: curve.points(),
-        })
-    }
-}
-
-/// Two curves are alike if they are no further apart at any level, in percentage points.
-const AGREEMENT_PP: f64 = 2.0;
-
-/// Each of the kernel's curves against that of the profile that describes it, whatever carried frames there.
-fn agreements(fills: &[FillResult]) -> Vec<Agreement> {
-    let mut agreements = Vec::new();
-    for kernel in fills.iter().filter(|fill| fill.setup.has_kernel()) {
-        let (node, gateway) = (described(&kernel.setup.node), described(&kernel.setup.gateway));
-        let profiles = fills.iter().filter(|fill| !fill.setup.has_kernel());
-        let same =
-            profiles.filter(|fill| node == Some(fill.setup.node.name()) && gateway == Some(fill.setup.gateway.name()));
-        agreements.extend(same.map(|profile| agreement(profile, kernel)));
-    }
-    agreements
-}
-
-/// The profile that describes what stands at a layer, by its name.
-fn described(standing: &Standing) -> Option<&str> {
-    match standing {
-        Standing::Kernel(PortChoice::Default) => Some("netfilter"),
-        Standing::Kernel(PortChoice::FullyRandom) => Some("netfilter-fully-random"),
-        // The kernel's half-random search starts at a hash; no profile describes it.
-        Standing::Kernel(PortChoice::Random) => None,
-        Standing::Profile(_) | Standing::Forward => Some(standing.name()),
-    }
-}
-
-fn agreement(profile: &FillResult, kernel: &FillResult) -> Agreement {
-    let levels: Vec<LevelDifference> = profile
-        .levels
-        .iter()
-        .zip(&kernel.levels)
-        .map(|(ours, theirs)| LevelDifference {
-            refused: ours.refused,
-            profile: ours.occupancy,
-            kernel: theirs.occupancy,
-            difference_pp: ours.occupancy.zip(theirs.occupancy).map(|(ours, theirs)| (theirs - ours) * 100.0),
-        })
-        .collect();
-    let near = |level: &LevelDifference| match level.difference_pp {
-        Some(difference_pp) => difference_pp.abs() <= AGREEMENT_PP,
-        None => level.profile.is_none() && level.kernel.is_none(),
-    };
-    let within_two_points = levels.iter().all(near);
-    Agreement { profile: profile.setup.clone(), kernel: kernel.setup.clone(), levels, within_two_points }
 }
 
 fn churns(session: Run<'_, '_>, settings: &Churn) -> Result<Ended, TestError> {
