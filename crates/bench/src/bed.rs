@@ -193,6 +193,11 @@ impl Subject {
         bench.worlds[self.world].links.generator_burst()
     }
 
+    /// To how many bytes frames may be cut at the servers' end.
+    pub(crate) fn heads(&self, bench: &Bench<'_>) -> Option<usize> {
+        bench.worlds[self.world].links.heads()
+    }
+
     /// What becomes of generated frames that the link does not take.
     pub fn refused(&self, bench: &Bench<'_>) -> Refused {
         bench.worlds[self.world].links.refused()

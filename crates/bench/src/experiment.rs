@@ -122,7 +122,8 @@ impl Experiment {
         let at_server = Expectation::AtServer { sources, ttl };
         let answers = scenario.traffic.direction == TrafficDirection::Both;
         let returns = answers.then(|| Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl }));
-        let receiver = Receiver::new(flows.clone(), sizes, at_server);
+        let mut receiver = Receiver::new(flows.clone(), sizes, at_server);
+        receiver.heads(subject.heads(bench));
         let reflector = Reflector::new(receiver, subject.responder(bench), answers);
         let (schedule, times) = (Schedule::count(0, 1.0), TesterTimes::default());
         let traffic = Traffic { generator, returns, reflector, schedule, times };

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use natrig_bench::result::Status;
 use natrig_bench::scenario::{Scenario, bounds};
-use natrig_bench::settings::kinds::{text, whole};
+use natrig_bench::settings::kinds::{one_or_more, text, whole};
 use natrig_bench::settings::{Fault, walk};
 use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
 use schemars::JsonSchema;
@@ -45,6 +45,9 @@ pub struct Settings {
     pub time_limit_s: u32,
     /// How many flows there are where there are many.
     pub flows: u32,
+    /// The claims that are held against targets, and nothing else is measured then; without any: all.
+    #[serde(default)]
+    pub targets: Vec<String>,
 }
 
 impl Settings {
@@ -59,6 +62,7 @@ impl Settings {
             trial_ms: 100,
             time_limit_s: 600,
             flows: 1 << 16,
+            targets: Vec::new(),
         }
     }
 }
@@ -75,6 +79,9 @@ impl Test for PathLimits {
             top.set("question", &mut settings.question, text);
             top.set("seed", &mut settings.seed, whole(bounds::SEED));
             top.set("flows", &mut settings.flows, whole(2..=stand::FLOWS_MAX));
+            let mut targets = Vec::new();
+            top.set("targets", &mut targets, one_or_more(targets::rows().len(), targets::claim));
+            settings.targets = targets.into_iter().map(|(_, claim)| claim).collect();
             top.section("measure", |section| {
                 section.set("rounds", &mut settings.rounds, whole(bounds::ROUNDS));
                 section.set("trial_ms", &mut settings.trial_ms, whole(20..=1000));
@@ -96,7 +103,7 @@ impl Test for PathLimits {
     }
 
     fn plan(settings: &Settings) -> Result<Vec<String>, String> {
-        let cells = targets::cells();
+        let cells = targets::cells(settings);
         let line = |cell: &cells::Cell| format!("{}: {}", cell.name(settings), cell.offer.words());
         Ok(cells.iter().map(line).collect())
     }
@@ -117,4 +124,29 @@ fn base(settings: &Settings) -> Scenario {
     scenario.traffic.flows = settings.flows;
     scenario.measure.trial_ms = settings.trial_ms;
     scenario
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(targets: &str) -> Result<Settings, Fault> {
+        PathLimits::read(&format!("test = \"path-limits\"\ntargets = {targets}\n"), Path::new(""), &[])
+    }
+
+    #[test]
+    fn only_what_the_named_targets_need_is_measured() {
+        let settings = read("\"latency p50 / nftables, at half its rate\"").unwrap();
+        let plan = PathLimits::plan(&settings).unwrap();
+        // For one flow and for many: both sides, the rate that they go by, and what feeds them alone.
+        assert_eq!(plan.len(), 10, "{plan:?}");
+        assert!(plan.iter().all(|cell| !cell.contains("memory")), "{plan:?}");
+        assert!(PathLimits::plan(&Settings::new()).unwrap().len() > 40);
+    }
+
+    #[test]
+    fn a_target_that_is_none_is_refused() {
+        let fault = read("[\"rootless (AF_PACKET) / nftable\"]").unwrap_err();
+        assert!(fault.help.contains("did you mean \"rootless (AF_PACKET) / nftables\""), "{fault:?}");
+    }
 }

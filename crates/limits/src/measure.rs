@@ -41,7 +41,7 @@ const LATENCY_TRIALS: u64 = 3;
 
 pub(crate) fn run(session: &mut Session<'_, PathLimits>) -> Result<Status, TestError> {
     let settings = session.record.scenario.clone();
-    let cells = targets::cells();
+    let cells = targets::cells(&settings);
     let cores = Cores::here();
     let record = |cell: &Cell, refused| CellRecord {
         name: cell.name(&settings),
@@ -208,7 +208,7 @@ fn rounds(
             measured.cells[index].add(figure);
             session.save();
         }
-        session.record.measured.judge(cells, |cell| cell.flows.words(settings));
+        session.record.measured.judge(settings, cells);
         session.save();
         longest = longest.max(session.started.elapsed() - began);
     }

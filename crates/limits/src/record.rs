@@ -5,8 +5,9 @@ use natrig_bench::stats;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Settings;
 use crate::cells::Cell;
-use crate::targets::{Bound, Row, rows};
+use crate::targets::{Bound, Row, wanted};
 
 /// Everything that was measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -142,7 +143,7 @@ pub(crate) const HEADROOM: f64 = 1.5;
 
 impl Measured {
     /// Writes anew what follows for the targets; `records` lie in the order of `cells`.
-    pub(crate) fn judge(&mut self, cells: &[Cell], flows: impl Fn(&Cell) -> String) {
+    pub(crate) fn judge(&mut self, settings: &Settings, cells: &[Cell]) {
         let record =
             |cell: &Cell| cells.iter().zip(&self.cells).find(|(other, _)| *other == cell).map(|(_, found)| found);
         let target = |row: Row| {
@@ -179,14 +180,14 @@ impl Measured {
             });
             Target {
                 claim: row.claim.to_owned(),
-                flows: flows(&row.of),
+                flows: row.of.flows.words(settings),
                 wanted: row.wanted(),
                 measured,
                 met: measured.map(|measured| row.bound.holds(measured.median)),
                 remark,
             }
         };
-        self.targets = rows().into_iter().map(target).collect();
+        self.targets = wanted(settings).into_iter().map(target).collect();
     }
 }
 

@@ -1,5 +1,9 @@
 //! The targets: figures of cells, or quotients of them, and what they should at least be.
 
+use natrig_bench::settings::kinds::{quoted, string};
+use natrig_bench::settings::{Value, Wrong, nearest};
+
+use crate::Settings;
 use crate::cells::{Cell, Flows, Offer, Way, What};
 use crate::record::Figure;
 
@@ -80,13 +84,12 @@ pub(crate) fn rows() -> Vec<Row> {
         of: cell(What::BothMemory, one_core, many, Offer::FlatOut),
         over: None,
     });
-    rows.push(Row {
-        claim: "gateway, 1514-byte frames, Gbit/s",
-        bound: Bound::AtLeast(40.0),
-        figure: Figure::RateGbps,
-        of: cell(What::RingLarge, pipelined, Flows::One, Offer::FlatOut),
-        over: None,
-    });
+    for (claim, way) in
+        [("gateway, 1514-byte frames, Gbit/s", pipelined), ("the same, a chain on each core, Gbit/s", Way::TwoCores)]
+    {
+        let of = cell(What::RingLarge, way, Flows::One, Offer::FlatOut);
+        rows.push(Row { claim, bound: Bound::AtLeast(40.0), figure: Figure::RateGbps, of, over: None });
+    }
     let alone = |flows, offer| cell(What::FeedRing, one_core, flows, offer);
     rows.push(Row {
         claim: "generator's rate / with 1 flow",
@@ -105,6 +108,25 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
+/// Those that the settings name, or all.
+pub(crate) fn wanted(settings: &Settings) -> Vec<Row> {
+    let named = |row: &Row| settings.targets.is_empty() || settings.targets.iter().any(|claim| claim == row.claim);
+    rows().into_iter().filter(named).collect()
+}
+
+/// A setting that names rows by their claim.
+pub(crate) fn claim(value: &Value<'_>) -> Result<String, Wrong> {
+    const HELP: &str = "write a claim of the table of targets in quotes";
+    let text = string(value, "a claim", HELP)?;
+    let rows = rows();
+    let claims = || rows.iter().map(|row| row.claim);
+    if claims().any(|claim| claim == text) {
+        return Ok(text.to_owned());
+    }
+    let help = nearest(text, claims()).map_or_else(|| HELP.to_owned(), |near| format!("did you mean \"{near}\"?"));
+    Err(Wrong::new(format!("names no target: {}", quoted(text)), help))
+}
+
 /// What is measured without a target: what there is to compare with, and what is told beside.
 fn beside() -> Vec<Cell> {
     let cell = |what, way, flows, offer| Cell { what, way, flows, offer };
@@ -118,10 +140,14 @@ fn beside() -> Vec<Cell> {
 }
 
 /// What has to be measured for them, each once; what others build on comes first.
-pub(crate) fn cells() -> Vec<Cell> {
+pub(crate) fn cells(settings: &Settings) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
-    let measured: Vec<Cell> =
-        rows().iter().flat_map(|row| [Some(row.of), row.over]).flatten().chain(beside()).collect();
+    let mut measured: Vec<Cell> = wanted(settings).iter().flat_map(|row| [Some(row.of), row.over]).flatten().collect();
+    if settings.targets.is_empty() {
+        measured.extend(beside());
+    }
+    let paces: Vec<Cell> = measured.iter().filter_map(Cell::paced_by).collect();
+    measured.extend(paces);
     let feeds = measured.iter().filter_map(Cell::feed);
     for cell in measured.iter().copied().chain(feeds) {
         if !cells.contains(&cell) {
@@ -138,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_goes_by_a_rate_comes_after_it() {
-        let cells = cells();
+        let cells = cells(&Settings::new());
         for (at, cell) in cells.iter().enumerate() {
             if let Some(paced_by) = cell.paced_by() {
                 let rate = cells.iter().position(|other| *other == paced_by);

@@ -22,7 +22,8 @@ enum {
 	LOOPBACK_IFINDEX = 1, /* in every network namespace (include/net/net_namespace.h) */
 	PORTS_MAX = 4,
 	QUEUES_MAX = 16,
-	BATCH_MAX = 1024, /* what the longest burst of userspace names */
+	WHOLE_ONE_IN = 64, /* of frames that are cut otherwise; a power of two */
+	BATCH_MAX = 2048, /* what the longest burst of userspace names */
 	SLOT_HEADER_BYTES = 16,
 	ROOM = SLOT_BYTES - SLOT_HEADER_BYTES,
 	/* Longer frames are copied by the kernel's helper: a call, then as fast as memory. */
@@ -32,7 +33,8 @@ enum {
 
 struct slot {
 	__u32 len;
-	__u32 unused[3];
+	__u32 arrived; /* how long the frame was that `len` bytes have been copied of */
+	__u32 unused[2];
 	__u8 frame[ROOM];
 };
 
@@ -50,7 +52,8 @@ struct send {
 	__u32 next; /* slots used of this call; userspace sets it to zero before */
 	__u32 port; /* where to: key of `ports` */
 	__u32 refused; /* slots whose frame could not be put on a page */
-	__u32 unused[13];
+	__u32 differ; /* bytes of each slot in which it differs from what lies on the page already */
+	__u32 unused[12];
 	__u32 slot[BATCH_MAX];
 };
 
@@ -90,6 +93,7 @@ const volatile __u32 PORT_IFINDEX[PORTS_MAX] = {0};
 const volatile __u32 PORT_QUEUES = 1;
 const volatile __u32 RING_SLOTS = 1;
 const volatile __u32 STORES_ARE_ORDERED = 0;
+const volatile __u32 HEAD_BYTES = ROOM;
 
 /*
  * Copies `len` bytes, at most INLINE_COPY_MAX, in one step for each bit set in `len`, from high to low. -1 when that would leave the
@@ -149,7 +153,12 @@ static __always_inline int receive(struct xdp_md *ctx, __u32 port)
 		return XDP_PASS;
 
 	__u8 *data = (__u8 *)(long)ctx->data, *end = (__u8 *)(long)ctx->data_end;
-	__u32 len = end - data;
+	__u32 arrived = end - data;
+	if (arrived > ROOM) {
+		ring->too_long++;
+		return XDP_DROP;
+	}
+	__u32 len = arrived > HEAD_BYTES && produced % WHOLE_ONE_IN ? HEAD_BYTES : arrived;
 	OPAQUE(len);
 	if (len < ETHERNET_HEADER_BYTES || len > ROOM) {
 		ring->too_long++;
@@ -161,6 +170,7 @@ static __always_inline int receive(struct xdp_md *ctx, __u32 port)
 		return XDP_DROP;
 	}
 	slot->len = len;
+	slot->arrived = arrived;
 	asm volatile("" ::: "memory");
 	if (STORES_ARE_ORDERED)
 		*(volatile __u32 *)&ring->produced = produced + 1;
@@ -193,6 +203,8 @@ static __always_inline int send(struct xdp_md *ctx)
 		data = (__u8 *)(long)ctx->data;
 		end = (__u8 *)(long)ctx->data_end;
 	}
+	if (send->differ < len)
+		len = send->differ;
 	OPAQUE(len);
 	if (len < ETHERNET_HEADER_BYTES || len > ROOM)
 		goto refuse;

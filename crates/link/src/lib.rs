@@ -26,7 +26,9 @@ pub mod tcp;
 pub mod wait;
 pub mod xdp;
 
+use arrayvec::ArrayVec;
 use natrig_wire::Frame;
+use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 
 pub use error::{OpenError, RecvError, SendError};
@@ -35,7 +37,7 @@ pub use stats::{LinkDescription, LinkKind, LinkStats};
 
 /// The most frames that one call of [`Link::recv`] presents. Most links present fewer at once; those that pay for each call of the
 /// kernel and not for each frame want as many as they can get.
-pub const BURST_MAX: usize = 1024;
+pub const BURST_MAX: usize = 2048;
 
 /// What links present at once that gain nothing from longer bursts: few enough that the frames are still in the nearest cache when
 /// they are sent.
@@ -73,6 +75,22 @@ pub trait Link: Send {
     /// If an index in `pick` is outside `frames`.
     fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError>;
 
+    /// As [`Link::send`], of frames that are all of one length and the same from byte `differ` on: a link that knows so need not copy what
+    /// it has copied for the frame before.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    fn send_alike(&mut self, frames: &[Frame<'_>], pick: &[u16], differ: usize) -> Result<usize, SendError> {
+        let _ = differ;
+        self.send(frames, pick)
+    }
+
+    /// Memory from which this link sends without a copy, for whoever makes frames, if it has any and it is not lent already. Frames made
+    /// elsewhere are sent all the same.
+    fn lend(&mut self) -> Option<Box<dyn Loan>> {
+        None
+    }
+
     /// Counters since the link was made. They never go down.
     fn stats(&mut self) -> LinkStats;
 
@@ -83,6 +101,12 @@ pub trait Link: Send {
     fn describe(&self) -> LinkDescription;
 }
 
+/// Memory that belongs to a link and to whoever borrowed it: [`Link::lend`].
+pub trait Loan: Send + Debug {
+    /// The first `count` places for a frame (at most [`BURST_MAX`]), always the same, and each as it was left.
+    fn places(&mut self, count: usize) -> ArrayVec<&mut [u8], BURST_MAX>;
+}
+
 impl<L: Link + ?Sized> Link for Box<L> {
     fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
         (**self).recv(max, on_burst)
@@ -90,6 +114,14 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
         (**self).send(frames, pick)
+    }
+
+    fn send_alike(&mut self, frames: &[Frame<'_>], pick: &[u16], differ: usize) -> Result<usize, SendError> {
+        (**self).send_alike(frames, pick, differ)
+    }
+
+    fn lend(&mut self) -> Option<Box<dyn Loan>> {
+        (**self).lend()
     }
 
     fn stats(&mut self) -> LinkStats {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use hdrhistogram::Histogram;
-use natrig_link::{BURST_MAX, Link, SendError};
+use natrig_link::{BURST_MAX, Link, Loan, SendError};
 use natrig_wire::template::UdpTemplate;
 use natrig_wire::{Frame, MacAddr, WireError};
 
@@ -121,8 +121,9 @@ pub struct Generator {
     /// By frame length: `templates[i]` makes frames of `lens[i]` bytes.
     lens: Vec<usize>,
     templates: Vec<UdpTemplate<STAMP_LEN>>,
-    buffer: Vec<u8>,
-    slot: usize,
+    places: Places,
+    /// Which template's frame lies in each place since the last time.
+    made: Vec<Option<usize>>,
     schedule: Schedule,
     /// Intended times of frames that are due and not yet sent.
     due: ArrayVec<u64, BURST_MAX>,
@@ -138,13 +139,13 @@ impl Generator {
         let lens = config.sizes.distinct();
         let Endpoint { mac, peer } = config.endpoint;
         let templates = lens.iter().map(|len| UdpTemplate::new(*len, peer, mac, TTL)).collect::<Result<_, _>>()?;
-        let slot = config.sizes.len_max().next_multiple_of(64);
+        let place_bytes = config.sizes.len_max().next_multiple_of(64);
         let burst = config.burst.clamp(1, BURST_MAX);
         Ok(Self {
             lens,
             templates,
-            buffer: vec![0; slot * burst],
-            slot,
+            places: Places::Own { bytes: vec![0; place_bytes * burst], place_bytes },
+            made: vec![None; burst],
             schedule: Schedule::count(0, 1.0),
             due: ArrayVec::new(),
             epoch_ns: 0,
@@ -221,17 +222,24 @@ impl Generator {
     }
 
     fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<(), SendError> {
+        if let Some(loan) = link.lend() {
+            self.places = Places::Lent(loan);
+            self.made.fill(None);
+        }
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
-        let flows = u64::from(self.config.flows.len());
-        for (nth, (intended_ns, slot)) in self.due.iter().zip(self.buffer.chunks_exact_mut(self.slot)).enumerate() {
+        let flows = self.config.flows.len();
+        let mut turn = Turn::at(self.counts.sent, flows);
+        let places = self.places.take(self.due.len());
+        for (nth, ((intended_ns, place), made)) in self.due.iter().zip(places).zip(&mut self.made).enumerate() {
             let index = self.counts.sent + nth as u64;
+            let in_turn = turn.next();
             let (flow, seq) = match (&self.order, self.new) {
                 (Some(order), _) => {
                     let used = order.len().max(1) as u64;
                     (order.get((index % used) as usize).copied().unwrap_or(0), (index / used) as u32)
                 }
                 (None, Some(new)) => new.frame(index),
-                (None, None) => ((index % flows) as u32, (index / flows) as u32),
+                (None, None) => in_turn,
             };
             let stamp = Stamp {
                 flow,
@@ -241,15 +249,23 @@ impl Generator {
                 trial: self.trial,
                 answer: self.answers,
             };
-            let len = self.config.sizes.len_of(u64::from(seq) * flows + u64::from(flow));
+            let len = self.config.sizes.len_of(u64::from(seq) * u64::from(flows) + u64::from(flow));
             // A handful of lengths at most: a scan is the fastest map.
             let kind = self.lens.iter().position(|known| *known == len).unwrap_or(0);
             if let Some(tuple) = self.config.flows.get(flow) {
-                self.templates[kind].emit(slot, tuple, &stamp.to_bytes());
+                let template = &self.templates[kind];
+                if made.replace(kind) == Some(kind) {
+                    template.fill_in(place, tuple, &stamp.to_bytes());
+                } else {
+                    template.emit(place, tuple, &stamp.to_bytes());
+                }
             }
-            frames.push(Frame::new(slot, len));
+            frames.push(Frame::new(place, len));
         }
-        let taken = link.send(&frames, &ALL[..frames.len()])?;
+        let taken = match self.lens[..] {
+            [_] => link.send_alike(&frames, &ALL[..frames.len()], ALIKE_FROM)?,
+            _ => link.send(&frames, &ALL[..frames.len()])?,
+        };
         let left = match self.config.refused {
             Refused::Wait => taken,
             Refused::Lose => frames.len(),
@@ -264,6 +280,52 @@ impl Generator {
         self.counts.refused += (left - taken) as u64;
         self.counts.refused_calls += u64::from(taken < frames.len());
         Ok(())
+    }
+}
+
+/// From where on frames of one length are the same.
+const ALIKE_FROM: usize = UdpTemplate::<STAMP_LEN>::LEN_MIN;
+
+/// Where frames are made: each burst in the same places.
+#[derive(Debug)]
+enum Places {
+    /// Memory of the generator's own, which the link copies from.
+    Own { bytes: Vec<u8>, place_bytes: usize },
+    /// Memory that the link sends from.
+    Lent(Box<dyn Loan>),
+}
+
+impl Places {
+    fn take(&mut self, count: usize) -> ArrayVec<&mut [u8], BURST_MAX> {
+        match self {
+            Self::Own { bytes, place_bytes } => bytes.chunks_exact_mut(*place_bytes).take(count).collect(),
+            Self::Lent(loan) => loan.places(count),
+        }
+    }
+}
+
+/// Flows in turn, without a division for each frame.
+struct Turn {
+    flows: u32,
+    flow: u32,
+    seq: u32,
+}
+
+impl Turn {
+    /// Before the `index`th frame of a trial.
+    fn at(index: u64, flows: u32) -> Self {
+        let flows_wide = u64::from(flows);
+        Self { flows, flow: (index % flows_wide) as u32, seq: (index / flows_wide) as u32 }
+    }
+
+    /// Flow and sequence number of the next frame.
+    fn next(&mut self) -> (u32, u32) {
+        let frame = (self.flow, self.seq);
+        self.flow += 1;
+        if self.flow == self.flows {
+            (self.flow, self.seq) = (0, self.seq.wrapping_add(1));
+        }
+        frame
     }
 }
 
@@ -295,6 +357,18 @@ impl GeneratorCounts {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn flows_come_in_turn_from_wherever_a_burst_begins() {
+        for flows in [1, 3] {
+            for first in 0..7u64 {
+                let mut turn = Turn::at(first, u32::try_from(flows).unwrap());
+                for index in first..first + 8 {
+                    assert_eq!(turn.next(), ((index % flows) as u32, (index / flows) as u32));
+                }
+            }
+        }
+    }
 
     #[test]
     fn new_flows_come_once_each_and_the_others_go_on_in_turn() {

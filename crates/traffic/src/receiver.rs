@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use natrig_link::passage::Sample;
-use natrig_wire::template::FourTuple;
-use natrig_wire::{ethernet, ipv4, udp};
+use natrig_wire::template::{FourTuple, HEADERS_LEN, UdpTemplate};
+use natrig_wire::{checksum, ethernet, ipv4, udp};
 
 use crate::window::{self, Window};
 use crate::{FlowSet, FrameSizes, STAMP_LEN, Stamp};
@@ -149,6 +150,7 @@ pub struct Receiver {
     latency_new: Latency,
     new_from: u32,
     fault_sample: Option<FaultSample>,
+    heads: Option<Heads>,
     sample: Option<Sample>,
     arrivals: Vec<Arrival>,
     epoch_ns: u64,
@@ -170,6 +172,7 @@ impl Receiver {
             latency_new: Latency::new(),
             new_from: u32::MAX,
             fault_sample: None,
+            heads: None,
             sample: None,
             arrivals: Vec::new(),
             epoch_ns: 0,
@@ -208,10 +211,20 @@ impl Receiver {
         &self.arrivals
     }
 
+    /// Frames of exactly `len` bytes may be the beginning of longer ones, whose end the link has spared itself: their UDP checksum is held
+    /// against the end that was sent. That of the others is held against the bytes that arrived, as ever.
+    pub fn heads(&mut self, len: Option<usize>) {
+        self.heads = len.map(|len| Heads { len, end: len..len, end_sum: 0 });
+    }
+
     /// Looks at one frame. True if it was delivered: right, and for the first time.
     #[inline]
     pub fn receive(&mut self, frame: &[u8], now_ns: u64) -> bool {
-        let Some(parsed) = parse(frame) else {
+        let parsed = match &mut self.heads {
+            Some(heads) if heads.len == frame.len() => heads.parse(frame),
+            _ => parse(frame),
+        };
+        let Some(parsed) = parsed else {
             self.counts.foreign += 1;
             return false;
         };
@@ -225,7 +238,7 @@ impl Receiver {
             self.fault(fault, &parsed, frame);
             return false;
         }
-        self.deliver(&parsed.stamp, frame.len(), now_ns)
+        self.deliver(&parsed.stamp, parsed.len, now_ns)
     }
 
     /// What has arrived since [`Receiver::begin`].
@@ -385,6 +398,55 @@ fn parse(frame: &[u8]) -> Option<Parsed> {
         // Ours always carry a UDP checksum: one that a layer has zeroed is damage too.
         checksums_right: datagram.checksum() != 0 && ip.verify_checksum() && datagram.verify_checksum(src, dst),
     })
+}
+
+/// How frames that the link has cut are read.
+#[derive(Debug)]
+struct Heads {
+    /// Bytes that they are cut to.
+    len: usize,
+    /// Of the last frame that was cut, what is missing, and its sum as it was sent.
+    end: Range<usize>,
+    end_sum: u32,
+}
+
+impl Heads {
+    fn parse(&mut self, head: &[u8]) -> Option<Parsed> {
+        let ethernet = ethernet::Packet::new_checked(head).ok()?;
+        if ethernet.ethertype() != ethernet::ethertype::IPV4 {
+            return None;
+        }
+        let ip = ipv4::Packet::new_head(ethernet.payload()).ok()?;
+        if ip.protocol() != ipv4::protocol::UDP || ip.is_fragment() || ip.header_len() != ipv4::HEADER_LEN {
+            return None;
+        }
+        let end = head.len()..(ethernet::HEADER_LEN + ip.total_len()).max(head.len());
+        if self.end != end {
+            self.end_sum = UdpTemplate::<STAMP_LEN>::filling_sum(end.clone());
+            self.end = end;
+        }
+        let (len, src, dst) = (self.end.end, ip.src(), ip.dst());
+        let (_, datagram) = head.split_at_checked(HEADERS_LEN - udp::HEADER_LEN)?;
+        let udp_len = u16::try_from(ip.total_len() - ipv4::HEADER_LEN).ok()?;
+        let word = |at: usize| Some(u16::from_be_bytes(*datagram.get(at..)?.first_chunk()?));
+        let pseudo = checksum::pseudo_header(src.to_bits(), dst.to_bits(), ipv4::protocol::UDP, udp_len);
+        let sum = checksum::sum(pseudo + self.end_sum, datagram);
+        Some(Parsed {
+            tuple: FourTuple {
+                src,
+                src_port: word(udp::offset::SRC_PORT)?,
+                dst,
+                dst_port: word(udp::offset::DST_PORT)?,
+            },
+            ttl: ip.ttl(),
+            stamp: Stamp::from_bytes(head.get(HEADERS_LEN..)?.first_chunk::<STAMP_LEN>()?),
+            len,
+            checksums_right: word(udp::offset::LENGTH)? == udp_len
+                && word(udp::offset::CHECKSUM)? != 0
+                && ip.verify_checksum()
+                && checksum::fold(sum) == 0xffff,
+        })
+    }
 }
 
 #[cfg(test)]

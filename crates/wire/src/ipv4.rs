@@ -63,6 +63,15 @@ impl<T: AsRef<[u8]>> Packet<T> {
     /// # Errors
     /// [`WireError::Truncated`] or [`WireError::Malformed`].
     pub fn new_checked(buffer: T) -> Result<Self, WireError> {
+        let packet = Self::new_head(buffer)?;
+        if packet.0.as_ref().len() < packet.total_len() { Err(WireError::Truncated) } else { Ok(packet) }
+    }
+
+    /// As [`Packet::new_checked`], of a packet whose end may be missing: [`Packet::payload`] is not to be had of it.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] without the whole header, [`WireError::Malformed`] for another version or impossible lengths.
+    pub fn new_head(buffer: T) -> Result<Self, WireError> {
         let bytes = buffer.as_ref();
         let Some(head) = bytes.first_chunk::<HEADER_LEN>() else { return Err(WireError::Truncated) };
         if head[offset::VERSION_IHL] >> 4 != 4 {
@@ -72,7 +81,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
         let (header, total, have) = (packet.header_len(), packet.total_len(), packet.0.as_ref().len());
         if header < HEADER_LEN || total < header {
             Err(WireError::Malformed)
-        } else if have < total {
+        } else if have < header {
             Err(WireError::Truncated)
         } else {
             Ok(packet)

@@ -1,6 +1,7 @@
 //! A UDP frame made once and filled in many times: what a generator needs per frame is a copy, a few stores and a short sum.
 
 use core::net::Ipv4Addr;
+use core::ops::Range;
 
 use crate::{MacAddr, WireError, checksum, ethernet, ipv4, udp};
 
@@ -58,8 +59,8 @@ impl<const STAMP: usize> UdpTemplate<STAMP> {
     pub fn new(len: usize, dst_mac: MacAddr, src_mac: MacAddr, ttl: u8) -> Result<Self, WireError> {
         let payload_len = len.checked_sub(HEADERS_LEN).filter(|n| *n >= STAMP).ok_or(WireError::Truncated)?;
         let mut bytes = vec![0; len];
-        for (index, byte) in bytes[Self::LEN_MIN..].iter_mut().enumerate() {
-            *byte = index as u8;
+        for (at, byte) in bytes.iter_mut().enumerate().skip(Self::LEN_MIN) {
+            *byte = Self::filling(at);
         }
         let ethernet = ethernet::Repr { dst: dst_mac, src: src_mac, ethertype: ethernet::ethertype::IPV4 };
         ethernet.emit(&mut ethernet::Packet::new_checked(&mut bytes[..])?);
@@ -83,6 +84,16 @@ impl<const STAMP: usize> UdpTemplate<STAMP> {
         Ok(Self { bytes, ip_sum, udp_sum })
     }
 
+    /// The byte at offset `at`, behind the stamp, of frames of any length.
+    const fn filling(at: usize) -> u8 {
+        at.wrapping_sub(Self::LEN_MIN) as u8
+    }
+
+    /// What these bytes behind the stamp, from an even offset on, add to the sum of a frame's UDP checksum.
+    pub fn filling_sum(range: Range<usize>) -> u32 {
+        checksum::sum(0, &range.map(Self::filling).collect::<Vec<u8>>())
+    }
+
     /// Length of the frames in bytes, without FCS.
     #[inline]
     pub fn len(&self) -> usize {
@@ -101,8 +112,17 @@ impl<const STAMP: usize> UdpTemplate<STAMP> {
     /// If `out` is shorter than [`Self::len`].
     #[inline]
     pub fn emit(&self, out: &mut [u8], tuple: &FourTuple, stamp: &[u8; STAMP]) {
-        let out = &mut out[..self.bytes.len()];
-        out.copy_from_slice(&self.bytes);
+        out[..self.bytes.len()].copy_from_slice(&self.bytes);
+        self.fill_in(out, tuple, stamp);
+    }
+
+    /// Makes the frame that a template of this length wrote to the start of `out` before, and that nobody has changed since, into another:
+    /// what is the same in all of them stays as it is.
+    ///
+    /// # Panics
+    /// If `out` is shorter than headers and stamp.
+    #[inline]
+    pub fn fill_in(&self, out: &mut [u8], tuple: &FourTuple, stamp: &[u8; STAMP]) {
         let (src, dst) = (tuple.src.to_bits(), tuple.dst.to_bits());
         let addresses = (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff);
         let ip_checksum = checksum::finish(self.ip_sum + addresses);
@@ -111,13 +131,14 @@ impl<const STAMP: usize> UdpTemplate<STAMP> {
             0 => 0xffff,
             value => value,
         };
+        let out = &mut out[..Self::LEN_MIN];
         out[IP + ipv4::offset::CHECKSUM..][..2].copy_from_slice(&ip_checksum.to_be_bytes());
         out[IP + ipv4::offset::SRC..][..4].copy_from_slice(&src.to_be_bytes());
         out[IP + ipv4::offset::DST..][..4].copy_from_slice(&dst.to_be_bytes());
         out[UDP + udp::offset::SRC_PORT..][..2].copy_from_slice(&tuple.src_port.to_be_bytes());
         out[UDP + udp::offset::DST_PORT..][..2].copy_from_slice(&tuple.dst_port.to_be_bytes());
         out[UDP + udp::offset::CHECKSUM..][..2].copy_from_slice(&udp_checksum.to_be_bytes());
-        out[HEADERS_LEN..Self::LEN_MIN].copy_from_slice(stamp);
+        out[HEADERS_LEN..].copy_from_slice(stamp);
     }
 }
 
@@ -145,6 +166,10 @@ mod tests {
             prop_assert_ne!(datagram.checksum(), 0);
             prop_assert_eq!(&datagram.payload()[..18], &stamp);
             prop_assert!(out[len..].iter().all(|b| *b == 0xee));
+            let mut refilled = [0xee; 1600];
+            template.emit(&mut refilled, &tuple.reversed(), &[0x5a; 18]);
+            template.fill_in(&mut refilled, &tuple, &stamp);
+            prop_assert_eq!(refilled, out);
         }
     }
 

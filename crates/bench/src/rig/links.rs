@@ -20,6 +20,8 @@ use crate::scenario::{Engine, KernelWork, Lineup};
 pub enum OpenLink {
     /// Rings in mapped BPF arrays, sent as live frames.
     Ring,
+    /// The same, and where frames end only the beginning of most long ones is received.
+    RingToHeads,
     /// AF_XDP sockets.
     Xdp,
     /// AF_PACKET with a mapped ring.
@@ -65,6 +67,8 @@ pub(crate) struct Links {
     _drops: Vec<Box<dyn Link>>,
     /// Whether threads of the kernel's take in what the generator sends.
     into_threads: bool,
+    /// Where frames end, most longer ones are cut to so many bytes.
+    heads: Option<usize>,
     /// Longest frame that all of them carry, in bytes.
     frame_len_max: usize,
 }
@@ -74,6 +78,9 @@ const FRAME_LEN_LEAST: usize = 174;
 
 /// What is a small frame to links that have slots for these, in bytes.
 const FRAME_LEN_SMALL: usize = 240;
+
+/// What is received of a long frame where only its beginning is: headers, stamp and some of what follows, whole cache lines of a slot.
+const HEAD_BYTES: usize = 176;
 
 /// What a veth's receive ring holds (`VETH_RING_SIZE` in `drivers/net/veth.c`): of a longer burst at once some is lost there, however
 /// fast the thread is that drains it.
@@ -105,6 +112,7 @@ impl Links {
             _redirects: Vec::new(),
             _drops: Vec::new(),
             into_threads: false,
+            heads: None,
             frame_len_max,
         }
     }
@@ -124,11 +132,14 @@ impl Links {
     ) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
         let into_threads = lineup.first() == Engine::Nftables && kernel == KernelWork::Threads;
+        let heads = (how == OpenLink::RingToHeads).then_some(HEAD_BYTES);
+        let how = if heads.is_some() { OpenLink::Ring } else { how };
         let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
             within(lease, namespace, interfaces, || open_links(how, interfaces, slots, frame_len_max, LIVE_FRAMES_MIN))
         };
         let single = |port: Port, live_frames_min| -> Result<Box<dyn Link>, LinkError> {
             let (namespace, interfaces) = (port.namespace(), [port.interface()]);
+            let how = if port == Port::Internet && heads.is_some() { OpenLink::RingToHeads } else { how };
             let open = || open_links(how, &interfaces, slots, frame_len_max, live_frames_min);
             let [link] = exactly(within(lease, namespace, &interfaces, open)?);
             Ok(link)
@@ -138,7 +149,7 @@ impl Links {
         // processor does nothing else. A thread of the kernel's consumes when it likes.
         let start_live_min = if into_threads { usize::MAX } else { LIVE_FRAMES_MIN };
         let mut drops = Vec::new();
-        if lineup.gateway == Engine::Absent && matches!(how, OpenLink::Ring | OpenLink::Xdp) {
+        if lineup.gateway == Engine::Absent && matches!(how, OpenLink::Ring | OpenLink::RingToHeads | OpenLink::Xdp) {
             // A ring that is full for ever. Others that arrive by no NAPI are dropped by the kernel, as nobody's.
             let end = [Port::GatewayInside.interface()];
             let namespace = Port::GatewayInside.namespace();
@@ -174,6 +185,7 @@ impl Links {
             _redirects: redirects,
             _drops: drops,
             into_threads,
+            heads,
             frame_len_max,
         })
     }
@@ -181,6 +193,11 @@ impl Links {
     /// Longest frame that all of them carry, in bytes.
     pub(crate) fn frame_len_max(&self) -> usize {
         self.frame_len_max
+    }
+
+    /// To how many bytes frames may be cut where they end.
+    pub(crate) fn heads(&self) -> Option<usize> {
+        self.heads
     }
 
     /// What carries frames at the pods' end; the others are alike.
@@ -192,9 +209,9 @@ impl Links {
     /// honest.
     pub(crate) fn generator_burst(&self) -> usize {
         let burst = match self.describe().kind {
-            // Large frames want a burst of them to stay in the cache between writing and sending.
-            LinkKind::Ring if self.frame_len_max > FRAME_LEN_SMALL => 512,
-            LinkKind::Ring => 1024,
+            // More of the large ones fill the rings that they go to.
+            LinkKind::Ring if self.frame_len_max > FRAME_LEN_SMALL => BURST_MAX / 2,
+            LinkKind::Ring => BURST_MAX,
             LinkKind::Memory | LinkKind::Xdp => 256,
             LinkKind::Packet => 64,
             LinkKind::Pnet => 1,
@@ -298,9 +315,11 @@ fn open_links(
 ) -> Result<Vec<Box<dyn Link>>, OpenError> {
     let slots = slots.map(|slots| slots as usize);
     match how {
-        OpenLink::Ring => {
+        OpenLink::Ring | OpenLink::RingToHeads => {
             let rx_slots = slots.unwrap_or_else(|| RingOptions::small_frames().rx_slots);
-            let options = RingOptions { frame_len_max, rx_slots, live_frames_min, ..RingOptions::default() };
+            let head_bytes = (how == OpenLink::RingToHeads).then_some(HEAD_BYTES);
+            let options =
+                RingOptions { frame_len_max, rx_slots, head_bytes, live_frames_min, ..RingOptions::default() };
             Ok(ring::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Xdp => {

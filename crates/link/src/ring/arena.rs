@@ -23,6 +23,9 @@ pub(super) const BATCH_MAX: usize = BURST_MAX;
 pub(super) const SLOT_HEADER_BYTES: usize = 16;
 pub(super) const SLOT_BYTES_SMALL: usize = 256;
 
+/// Ethernet, IP with all options, TCP with all options.
+const HEAD_BYTES_MIN: usize = 14 + 60 + 60;
+
 /// What a page holds beside the bookkeeping of live frames, XDP's headroom and room for `skb_shared_info` (kernel: `xdp_page_head`,
 /// TEST_XDP_FRAME_SIZE in `net/bpf/test_run.c`), less the metadata, rounded down.
 pub(super) const LIVE_FRAME_LEN_MAX: usize = 3328;
@@ -30,14 +33,14 @@ pub(super) const LIVE_FRAME_LEN_MAX: usize = 3328;
 /// Frames the kernel works on before it lets softirqs run: fits a veth's ring of 256 four times.
 const LIVE_BATCH: u32 = 64;
 
-/// What the kernel puts on pages before the program rewrites them: metadata, then a frame.
-static TEMPLATE: [u8; 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX] = [0; 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX];
+/// Bytes of the longest [`Arena::template`].
+const TEMPLATE_BYTES: usize = 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX;
 
 /// The program for each size of slot.
 static OBJECTS: [(usize, &[u8]); 3] = [
     (SLOT_BYTES_SMALL, aya::include_bytes_aligned!("../../bpf/ring_256.o")),
-    (2048, aya::include_bytes_aligned!("../../bpf/ring_2048.o")),
-    (4096, aya::include_bytes_aligned!("../../bpf/ring_4096.o")),
+    (2112, aya::include_bytes_aligned!("../../bpf/ring_2112.o")),
+    (4160, aya::include_bytes_aligned!("../../bpf/ring_4160.o")),
 ];
 
 /// `struct ring`: counters of one receive ring.
@@ -58,7 +61,8 @@ pub(super) struct Outgoing {
     pub(super) next: AtomicU32,
     pub(super) port: AtomicU32,
     pub(super) refused: AtomicU32,
-    _unused: [u32; 13],
+    pub(super) differ: AtomicU32,
+    _unused: [u32; 12],
     pub(super) slot: [AtomicU32; BATCH_MAX],
 }
 
@@ -74,6 +78,7 @@ pub(super) struct Arena {
     slot_count: usize,
     ring_slots: u32,
     queues: u32,
+    links: usize,
     staging_first: u32,
 }
 
@@ -100,19 +105,22 @@ impl Arena {
         let ring_slots = options.rx_slots.clamp(1, 1 << 24).next_power_of_two() as u32;
         let rings = interfaces.len() * queues as usize;
         let staging_first = rings * ring_slots as usize;
-        let slot_count = staging_first + links * BURST_MAX;
+        let slot_count = staging_first + 2 * links * BURST_MAX;
         let mut indices = [0u32; PORTS_MAX];
         for (to, from) in indices.iter_mut().zip(interfaces) {
             *to = from.index();
         }
         let stores_are_ordered = u32::from(cfg!(target_arch = "x86_64"));
+        let room = slot_bytes - SLOT_HEADER_BYTES;
+        let head_bytes = options.head_bytes.map_or(room, |bytes| bytes.clamp(HEAD_BYTES_MIN, room)) as u32;
         let mut object = Object::load(bytes, "natrig_ring", |loader| {
             loader
                 .map_max_entries("slots", slot_count as u32)
                 .override_global("PORT_IFINDEX", &indices, true)
                 .override_global("PORT_QUEUES", &queues, true)
                 .override_global("RING_SLOTS", &ring_slots, true)
-                .override_global("STORES_ARE_ORDERED", &stores_are_ordered, true);
+                .override_global("STORES_ARE_ORDERED", &stores_are_ordered, true)
+                .override_global("HEAD_BYTES", &head_bytes, true);
         })?;
         let mut ports: DevMap<_> = object.map_mut("ports")?;
         for (port, index) in indices.iter().take(interfaces.len()).enumerate() {
@@ -128,6 +136,7 @@ impl Arena {
             slot_count,
             ring_slots,
             queues,
+            links,
             staging_first: staging_first as u32,
         };
         arena.attach(interfaces)
@@ -181,6 +190,11 @@ impl Arena {
         self.staging_first + (link * BURST_MAX + nth) as u32
     }
 
+    /// The `nth` of the slots that a link lends; `nth < BURST_MAX`.
+    pub(super) fn lent_slot(&self, link: usize, nth: usize) -> u32 {
+        self.staging_slot(self.links + link, nth)
+    }
+
     /// Where a slot starts: its length, then, after [`SLOT_HEADER_BYTES`], its frame.
     pub(super) fn slot(&self, index: u32) -> NonNull<u8> {
         assert!((index as usize) < self.slot_count);
@@ -195,18 +209,23 @@ impl Arena {
         (index < self.slot_count && offset.is_multiple_of(self.slot_bytes)).then_some(index as u32)
     }
 
-    /// Runs the program on `count` live frames for a link. `len`: of the pages before the program changes it; the right guess spares
-    /// work.
-    pub(super) fn send(&self, link: usize, count: usize, len: usize) -> io::Result<()> {
-        // The metadata before the frame carries nothing; its length tells the program which link is sending.
-        let metadata = 4 * link;
-        let context = [metadata as u32, (metadata + len) as u32, 0, 0, 0, 0];
+    /// What the kernel puts on pages before the program rewrites them: metadata, which carries nothing but whose length tells the program
+    /// which link is sending, then a frame of zeros.
+    pub(super) fn template(link: usize) -> Template {
+        Template { metadata: 4 * link, bytes: vec![0; TEMPLATE_BYTES].into() }
+    }
+
+    /// Runs the program on `count` live frames for the link of `template`, of which the first `len` bytes are put on the pages before the
+    /// program changes them; the right guess spares work.
+    pub(super) fn send(&self, template: &Template, count: usize, len: usize) -> io::Result<()> {
+        let data = &template.bytes[..template.metadata + len];
+        let context = [template.metadata as u32, data.len() as u32, 0, 0, 0, 0];
         let mut context_bytes = [0u8; 24];
         for (to, from) in context_bytes.chunks_exact_mut(4).zip(context) {
             to.copy_from_slice(&from.to_ne_bytes());
         }
         let options = TestRunOptions {
-            data_in: Some(&TEMPLATE[..metadata + len]),
+            data_in: Some(data),
             ctx_in: Some(&context_bytes),
             repeat: count.max(1) as u32,
             attrs: TestRunAttrs::new().xdp_live_frames(LIVE_BATCH),
@@ -214,5 +233,19 @@ impl Arena {
         };
         let program = self.object.xdp().map_err(io::Error::other)?;
         program.test_run(options).map(drop).map_err(program_io_error)
+    }
+}
+
+/// What lies on a page before the program runs: see [`Arena::template`].
+#[derive(Debug)]
+pub(super) struct Template {
+    metadata: usize,
+    bytes: Box<[u8]>,
+}
+
+impl Template {
+    /// Frames are to be like this one, but for what the program writes.
+    pub(super) fn fill(&mut self, frame: &[u8]) {
+        self.bytes[self.metadata..][..frame.len()].copy_from_slice(frame);
     }
 }

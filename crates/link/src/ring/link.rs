@@ -1,17 +1,18 @@
 //! One link of an arena: some receive queues of an interface, and the way out through it.
 
 use super::RingOptions;
-use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES};
+use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES, Template};
+use super::loan::RingLoan;
 use crate::packet::{socket, transmit};
 use crate::sys::{Interface, StateWatch};
-use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, SendError};
+use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, Loan, OpenError, RecvError, SendError};
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const ETHERNET_HEADER_LEN: usize = 14;
 
@@ -88,9 +89,12 @@ pub struct RingLink {
     /// The longest frame that the interface lets out.
     tx_len_max: usize,
     small: SmallBursts,
+    template: Template,
     stats: LinkStats,
     /// Frames sent live and not known to be lost.
     live_frames: u64,
+    /// Whether a [`RingLoan`] lives.
+    lent: Arc<AtomicBool>,
     watch: StateWatch,
 }
 
@@ -125,9 +129,11 @@ impl RingLink {
             live_frames_min: options.live_frames_min,
             live_bursts_watched: LIVE_BURSTS_WATCHED,
             tx_len_max: (mtu as usize + ETHERNET_HEADER_LEN).min(arena.room()).min(LIVE_FRAME_LEN_MAX),
+            template: Arena::template(number),
             small: SmallBursts { batch: transmit::Batch::new(), fd },
             stats: LinkStats::default(),
             live_frames: 0,
+            lent: Arc::default(),
             watch: StateWatch::default(),
             arena,
             port,
@@ -140,12 +146,17 @@ impl RingLink {
         (ETHERNET_HEADER_LEN..=self.tx_len_max).contains(&len)
     }
 
-    /// Sends up to one batch of `pick` as live frames; how many of `pick` were taken.
-    fn send_live(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+    /// Sends up to one batch of `pick` as live frames, of which the first `differ` bytes are not alike; how many of `pick` were taken.
+    fn send_live(&mut self, frames: &[Frame<'_>], pick: &[u16], differ: usize) -> Result<usize, SendError> {
         if self.watch.finds_down(&self.port.interface) {
             return Err(SendError::Down);
         }
         let batch = &pick[..pick.len().min(BURST_MAX)];
+        let first = batch.first().map(|index| frames[usize::from(*index)].bytes());
+        if let Some(first) = first.filter(|first| differ < first.len() && self.fits(first.len())) {
+            self.template.fill(first);
+        }
+        self.arena.outgoing_of(self.number).differ.store(differ as u32, Ordering::Relaxed);
         let (ran, error) = self.stage_and_run(frames, batch);
         let (mut taken, mut bytes) = (0, 0);
         let mut left = ran;
@@ -216,7 +227,7 @@ impl RingLink {
         let mut ran = 0;
         while ran < named {
             // The system call orders what was written above before what the program reads, and what it writes before `next` below.
-            let outcome = self.arena.send(self.number, named - ran, first_len);
+            let outcome = self.arena.send(&self.template, named - ran, first_len);
             ran = (outgoing.next.load(Ordering::Relaxed) as usize).min(named);
             match outcome {
                 // Cut short by a signal; the program goes on where it was.
@@ -248,13 +259,13 @@ impl Link for RingLink {
                 let slot = self.arena.slot(self.arena.ring_slot(cursor.ring, cursor.consumed.wrapping_add(nth)));
                 // SAFETY: the slot is ours: `produced` is past it, and `consumed` is stored below, after the last use of `burst`. No
                 // slot comes up twice, as the program never gets further than the number of slots ahead of `consumed`.
-                let (len, buf) = unsafe {
-                    let len = slot.cast::<u32>().read() as usize;
+                let ([len, arrived], buf) = unsafe {
+                    let lens = slot.cast::<[u32; 2]>().read();
                     let frame = slot.add(SLOT_HEADER_BYTES);
-                    (len, NonNull::slice_from_raw_parts(frame, self.arena.room()).as_mut())
+                    (lens, NonNull::slice_from_raw_parts(frame, self.arena.room()).as_mut())
                 };
-                bytes += len as u64;
-                burst.push(Frame::new(buf, len));
+                bytes += u64::from(arrived);
+                burst.push(Frame::new(buf, len as usize));
             }
             on_burst(&mut burst);
             drop(burst);
@@ -269,13 +280,17 @@ impl Link for RingLink {
     }
 
     fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        self.send_alike(frames, pick, usize::MAX)
+    }
+
+    fn send_alike(&mut self, frames: &[Frame<'_>], pick: &[u16], differ: usize) -> Result<usize, SendError> {
         let mut taken = 0;
         while taken < pick.len() {
             let rest = &pick[taken..];
             let sent = if rest.len() < self.live_frames_min {
                 self.small.batch.send(self.small.fd.as_fd(), frames, rest, &mut self.stats)
             } else {
-                self.send_live(frames, rest)
+                self.send_live(frames, rest, differ)
             };
             match sent {
                 Ok(0) => break,
@@ -285,6 +300,10 @@ impl Link for RingLink {
             }
         }
         Ok(taken)
+    }
+
+    fn lend(&mut self) -> Option<Box<dyn Loan>> {
+        Some(Box::new(RingLoan::new(&self.arena, self.number, &self.lent)?))
     }
 
     /// Losses between a redirect and the driver are found out here, and move frames from `tx_frames` to `tx_refused`; where several

@@ -6,6 +6,7 @@ use crate::property;
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::ring::{self, RingLink, RingOptions};
 use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, affinity};
+use natrig_wire::Frame;
 use std::time::{Duration, Instant};
 
 fn small_rings() -> RingOptions {
@@ -86,6 +87,71 @@ fn queues_are_dealt_out_to_links() {
             }
         }
         assert_eq!(received, sent);
+    });
+}
+
+/// What has arrived once there are `count` frames.
+fn collect(link: &mut RingLink, count: usize) -> Vec<Vec<u8>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut arrived = Vec::new();
+    while arrived.len() < count && Instant::now() < deadline {
+        link.recv(BURST_MAX, &mut |frames| arrived.extend(frames.iter().map(|frame| frame.bytes().to_vec()))).unwrap();
+    }
+    arrived
+}
+
+#[test]
+fn frames_made_in_lent_slots_arrive_as_they_were_made() {
+    const DIFFER: usize = 60;
+    in_fresh_namespace_as_root("ring::frames_made_in_lent_slots_arrive_as_they_were_made", || {
+        veth_pair("left", "right", 1);
+        let (mut left, mut right) = (open_one("left", &small_rings()), open_one("right", &small_rings()));
+        let mut loan = left.lend().unwrap();
+        assert!(left.lend().is_none(), "nobody else may write there meanwhile");
+        let pick: Vec<u16> = (0..BURST_MAX as u16).collect();
+        let mut number = 0u8;
+        // Whole frames first, then only what differs; by sendmmsg and live; and others of another length in between.
+        for (len, count) in [(1514, 300), (1514, 5), (1514, 300), (700, 40), (1514, 300)] {
+            let (mut made, mut frames): (Vec<Vec<u8>>, Vec<Frame<'_>>) = (Vec::new(), Vec::new());
+            for place in loan.places(count) {
+                number = number.wrapping_add(1);
+                place[..len].iter_mut().enumerate().skip(DIFFER).for_each(|(at, byte)| *byte = (at * len) as u8);
+                place[..DIFFER].fill(number);
+                made.push(place[..len].to_vec());
+                frames.push(Frame::new(place, len));
+            }
+            assert_eq!(left.send_alike(&frames, &pick[..count], DIFFER).unwrap(), count);
+            assert_eq!(collect(&mut right, count), made);
+        }
+        // What comes from elsewhere is not taken for alike.
+        let mut others: Vec<Vec<u8>> = (0..100u8).map(|number| vec![number; 1514]).collect();
+        let made = others.clone();
+        let frames: Vec<Frame<'_>> = others.iter_mut().map(|bytes| Frame::new(bytes, 1514)).collect();
+        assert_eq!(left.send(&frames, &pick[..100]).unwrap(), 100);
+        assert_eq!(collect(&mut right, 100), made);
+        drop(loan);
+        assert!(left.lend().is_some());
+    });
+}
+
+#[test]
+fn of_long_frames_one_in_64_is_whole() {
+    in_fresh_namespace_as_root("ring::of_long_frames_one_in_64_is_whole", || {
+        veth_pair("left", "right", 1);
+        let mut left = open_one("left", &small_rings());
+        let mut right = open_one("right", &RingOptions { head_bytes: Some(176), ..small_rings() });
+        let pick: Vec<u16> = (0..128).collect();
+        for (len, cut) in [(1514, 126), (177, 126), (176, 0), (60, 0)] {
+            let before = right.stats().rx_bytes;
+            let mut sent: Vec<Vec<u8>> = (0..128u8).map(|number| vec![number; len]).collect();
+            let frames: Vec<Frame<'_>> = sent.iter_mut().map(|bytes| Frame::new(bytes, len)).collect();
+            assert_eq!(left.send(&frames, &pick).unwrap(), 128);
+            let arrived = collect(&mut right, 128);
+            assert!(arrived.iter().zip(&sent).all(|(arrived, sent)| sent.starts_with(arrived)));
+            assert_eq!(arrived.iter().filter(|frame| frame.len() < len).count(), cut, "{len}");
+            assert!(arrived.iter().all(|frame| frame.len() == len || frame.len() == 176));
+            assert_eq!(right.stats().rx_bytes - before, 128 * len as u64);
+        }
     });
 }
 

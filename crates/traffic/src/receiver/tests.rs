@@ -152,3 +152,34 @@ fn an_answer_must_be_the_exact_reverse() {
         assert_eq!(receiver.fault_sample().map(|s| s.fault), fault);
     }
 }
+
+#[test]
+fn of_a_frame_that_is_cut_everything_but_its_end_is_checked() {
+    const CUT: usize = 176;
+    let (flows, mac) = (flows(), MacAddr([2, 0, 0, 0, 0, 1]));
+    let expectation = Expectation::AtServer { sources: Some(vec![NAT]), ttl: TTL - 2 };
+    let mut receiver = Receiver::new(flows.clone(), FrameSizes::cycle(&[1518]).unwrap(), expectation);
+    receiver.begin(3, 10_000);
+    let mut whole = vec![0; 1514];
+    let template = UdpTemplate::<STAMP_LEN>::new(1514, mac, mac, TTL - 2).unwrap();
+    let mut receive = |receiver: &mut Receiver, seq, len: usize, damaged: Option<usize>| {
+        template.emit(&mut whole, &translated(&flows, 1, 5000), &stamp(1, seq).to_bytes());
+        if let Some(at) = damaged {
+            whole[at] ^= 0x10;
+        }
+        receiver.receive(&whole[..len], 20_000)
+    };
+    // Nothing said that frames are cut.
+    assert!(!receive(&mut receiver, 0, CUT, None));
+    assert_eq!(receiver.counts().foreign, 1);
+    receiver.heads(Some(CUT));
+    assert!(receive(&mut receiver, 1, CUT, None) && receive(&mut receiver, 2, 1514, None));
+    assert!(!receive(&mut receiver, 3, CUT - 2, None), "cut elsewhere");
+    assert_eq!((receiver.counts().received, receiver.counts().received_bytes), (2, 2 * 1514));
+    for at in [24, 40, HEADERS_LEN + 10, CUT - 1] {
+        assert!(!receive(&mut receiver, 4, CUT, Some(at)), "byte {at}");
+    }
+    assert_eq!((receiver.counts().corrupted, receiver.counts().mistranslated), (4, 0));
+    assert!(receive(&mut receiver, 5, CUT, Some(CUT)), "nobody can see that");
+    assert!(!receive(&mut receiver, 6, 1514, Some(CUT)));
+}
