@@ -5,6 +5,7 @@
 //! possible on this machine is skipped aloud; with `NATRIG_REQUIRE_NAMESPACES=1` it is a failure if nothing ran.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
+mod backends;
 mod kernel;
 mod lease;
 mod privilege;
@@ -44,7 +45,7 @@ const fn ordinary(name: &'static str, run: fn()) -> Case {
     Case { name, ordinary_only: true, run }
 }
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 28] = [
     case("lease::measurement_world_is_silent", lease::measurement_world_is_silent),
     case("lease::client_world_leads_to_the_stages", lease::client_world_leads_to_the_stages),
     case("lease::two_worlds_do_not_meet", lease::two_worlds_do_not_meet),
@@ -55,6 +56,12 @@ const CASES: [Case; 22] = [
     case("lease::offloads_and_mtu_are_as_planned", lease::offloads_and_mtu_are_as_planned),
     ordinary("lease::nothing_is_left_of_it", lease::nothing_is_left_of_it),
     ordinary("lease::nothing_is_left_after_sigkill", lease::nothing_is_left_after_sigkill),
+    case("backends::over_memory", backends::over_memory),
+    case("backends::over_packet_slots", backends::over_packet_slots),
+    case("backends::over_packet_blocks", backends::over_packet_blocks),
+    case("backends::over_pnet", backends::over_pnet),
+    case("backends::over_af_xdp", backends::over_af_xdp),
+    case("backends::over_rings_and_live_frames", backends::over_rings_and_live_frames),
     case("kernel::designs_one_after_the_other_in_one_world", kernel::designs_one_after_the_other_in_one_world),
     case("kernel::ports_and_addresses_are_as_asked", kernel::ports_and_addresses_are_as_asked),
     case("kernel::drops_are_counted_with_their_reason", kernel::drops_are_counted_with_their_reason),
