@@ -7,6 +7,7 @@ mod limits;
 mod measured;
 mod mistakes;
 mod refused;
+mod rfcs;
 pub(crate) mod scenarios;
 mod sound;
 mod stopped;
@@ -16,7 +17,7 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 41] = [
+pub(crate) const CASES: [Case; 45] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -36,6 +37,10 @@ pub(crate) const CASES: [Case; 41] = [
     case("run::namespaces_refused_it_measures_in_memory", Ordinary, refused::measures_in_memory),
     case("run::namespaces_refused_packet_links_are_an_error", Ordinary, refused::packet_links),
     case("run::namespaces_refused_a_world_is_an_error", Ordinary, refused::world),
+    case("run::rfc_9693_over_memory", Anybody, rfcs::rfc9693_over_memory),
+    in_namespaces("run::rfc_9693_over_veth", Anybody, rfcs::rfc9693_over_veth),
+    case("run::ndr_pdr_and_rfc_2544_over_memory", Anybody, rfcs::rates_over_memory),
+    in_namespaces("run::ndr_pdr_and_rfc_2544_over_veth", Anybody, rfcs::rates_over_veth),
     case("run::tcp_over_memory", Anybody, tcp::over_memory),
     in_namespaces("run::tcp_over_veth", Anybody, tcp::over_veth),
     case("run::a_toggle_and_its_report", Anybody, toggled::toggle),

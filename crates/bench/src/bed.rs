@@ -142,6 +142,26 @@ pub struct Account {
     pub clocks_off: Vec<(Place, u64)>,
 }
 
+/// How frames leave one of the two ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Outlet {
+    /// Their MAC addresses.
+    pub endpoint: Endpoint,
+    /// How many should be handed to the link at once, at most.
+    pub burst: usize,
+    /// What becomes of those that it does not take.
+    pub refused: Refused,
+    /// The box next to it.
+    pub next: Place,
+}
+
+impl Outlet {
+    /// Adds frames that the link did not take and that are lost: it was the next box's receive ring that had no room.
+    pub fn add_refused(&self, drops: &mut Vec<Dropped>, frames: u64) {
+        rig::add_drop(drops, self.next, "receive_ring_full", frames);
+    }
+}
+
 impl Subject {
     /// `design` in the world of that number (in the order of [`Bench::lineups`]). The kernel's tables are emptied by
     /// [`Self::empty_tables`] only.
@@ -178,19 +198,16 @@ impl Subject {
         !bench.placed.shared() && bench.worlds[self.world].napi.pids().is_empty()
     }
 
-    /// The MAC addresses of frames from the pods' end.
-    pub fn initiator(&self, bench: &Bench<'_>) -> Endpoint {
-        rig::endpoint(self.lineup(bench).start(), self.lineup(bench).boxes())
+    /// How frames leave the pods' end.
+    pub fn initiator(&self, bench: &Bench<'_>) -> Outlet {
+        let lineup = self.lineup(bench);
+        let next = if lineup.node == Engine::Absent { Place::Gateway } else { Place::Node };
+        self.outlet(bench, Place::Pods, lineup.start(), next)
     }
 
-    /// The MAC addresses of frames from the servers' end.
-    pub fn responder(&self, bench: &Bench<'_>) -> Endpoint {
-        rig::endpoint(Port::Internet, self.lineup(bench).boxes())
-    }
-
-    /// Frames that should be handed to a link at once, at most.
-    pub fn burst(&self, bench: &Bench<'_>) -> usize {
-        bench.worlds[self.world].links.generator_burst()
+    /// How frames leave the servers' end.
+    pub fn responder(&self, bench: &Bench<'_>) -> Outlet {
+        self.outlet(bench, Place::Internet, Port::Internet, Place::Gateway)
     }
 
     /// To how many bytes frames may be cut at the servers' end.
@@ -198,9 +215,10 @@ impl Subject {
         bench.worlds[self.world].links.heads()
     }
 
-    /// What becomes of generated frames that the link does not take.
-    pub fn refused(&self, bench: &Bench<'_>) -> Refused {
-        bench.worlds[self.world].links.refused()
+    fn outlet(&self, bench: &Bench<'_>, end: Place, port: Port, next: Place) -> Outlet {
+        let World { links, lineup, .. } = &bench.worlds[self.world];
+        let endpoint = rig::endpoint(port, lineup.boxes());
+        Outlet { endpoint, burst: links.burst(end), refused: links.refused(end), next }
     }
 
     /// Empties the tables: natrig's own NATs are made anew, the kernel is told to delete its connections. Returns how long that took, in
@@ -246,6 +264,22 @@ impl Subject {
                 Some((place, stage.sessions()?))
             })
             .collect()
+    }
+
+    /// Connections in the kernel's tables whose time is not over yet.
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn kernel_entries_live(&mut self, bench: &mut Bench<'_>) -> Result<Vec<(Place, u64)>, TrialError> {
+        Ok(bench.worlds[self.world].live_connections()?)
+    }
+
+    /// Has the kernel forget a TCP connection so many seconds after both ends have closed it, until it is told otherwise.
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn set_kernel_time_wait(&self, bench: &Bench<'_>, seconds: u32) -> Result<(), TrialError> {
+        Ok(bench.worlds[self.world].set_time_wait(seconds)?)
     }
 
     /// Runs `talk` until it is over, or `give_up_after_ns` from its epoch nothing more is sent.

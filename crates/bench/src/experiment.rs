@@ -13,7 +13,7 @@ use natrig_traffic::{
     Reflector, STAMP_AT, Schedule, TTL,
 };
 
-use crate::bed::{Account, Bench, Subject, TrialError};
+use crate::bed::{Account, Bench, Outlet, Subject, TrialError};
 use crate::engine::EngineError;
 use crate::hops::{Journeys, SAMPLES_MAX};
 use crate::judge;
@@ -22,7 +22,7 @@ use crate::result::{
     TableCount, Trial, WrongFrame, to_hex,
 };
 use crate::rig::{self, PhaseEnd, Placed, TesterTimes, Traffic};
-use crate::scenario::{Design, Engine, FrameMix, FrameSize, Lineup, TrafficDirection};
+use crate::scenario::{Design, FrameMix, FrameSize, Lineup, TrafficDirection};
 
 /// Why an experiment cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +44,6 @@ pub(crate) const PRELOAD_PPS: f64 = 100_000.0;
 /// How long mappings may have gone without all being used, in nanoseconds, before an experiment starts over: well below the shortest
 /// timer of any profile (30 s).
 const MAPPINGS_FRESH_NS: u64 = 10_000_000_000;
-
-/// By which share of its duration a trial may be late before it sends no more, unless the scenario lets it be later and still count.
-const GIVE_UP_SHARE: f64 = 0.1;
-
-/// On top of that: what a short trial may be late by.
-const GIVE_UP_SLACK_NS: u64 = 5_000_000;
 
 /// What a trial offers.
 #[derive(Debug, Clone, Copy)]
@@ -110,13 +104,9 @@ impl Experiment {
     ) -> Result<Self, SetupError> {
         let scenario = bench.scenario;
         let sizes = frame_sizes(frame_size)?;
-        let generator = Generator::new(GeneratorConfig {
-            flows: flows.clone(),
-            sizes: sizes.clone(),
-            endpoint: subject.initiator(bench),
-            burst: subject.burst(bench),
-            refused: subject.refused(bench),
-        })?;
+        let Outlet { endpoint, burst, refused, .. } = subject.initiator(bench);
+        let (flow_set, frames) = (flows.clone(), sizes.clone());
+        let generator = Generator::new(GeneratorConfig { flows: flow_set, sizes: frames, endpoint, burst, refused })?;
         let sources = sources_expected(subject.design(), &scenario.topology);
         let ttl = TTL - subject.lineup(bench).routers();
         let at_server = Expectation::AtServer { sources, ttl };
@@ -124,7 +114,7 @@ impl Experiment {
         let returns = answers.then(|| Receiver::new(flows.clone(), sizes.clone(), Expectation::AtPod { ttl }));
         let mut receiver = Receiver::new(flows.clone(), sizes, at_server);
         receiver.heads(subject.heads(bench));
-        let reflector = Reflector::new(receiver, subject.responder(bench), answers);
+        let reflector = Reflector::new(receiver, subject.responder(bench).endpoint, answers);
         let (schedule, times) = (Schedule::count(0, 1.0), TesterTimes::default());
         let traffic = Traffic { generator, returns, reflector, schedule, times };
         let established = flows.len();
@@ -149,9 +139,7 @@ impl Experiment {
         let arrivals = bench.scenario.traffic.schedule;
         let schedule = Schedule::new(arrivals, offer.rate_pps, offer.duration_ns, offer.seed);
         // A generator that cannot keep up must not hold up the search: what it has not sent by then stays unsent.
-        let late = bench.scenario.limits.overrun.max(GIVE_UP_SHARE);
-        let late_ns = (offer.duration_ns as f64 * late) as u64;
-        let give_up_after_ns = offer.duration_ns.saturating_add(late_ns).saturating_add(GIVE_UP_SLACK_NS);
+        let give_up_after_ns = bench.scenario.limits.give_up_after_ns(offer.duration_ns);
         let frames = (offer.rate_pps * offer.duration_ns as f64 / 1e9) as u64;
         let sample = offer.stamps.then(|| Sample::of(frames, SAMPLES_MAX, STAMP_AT));
         self.sample(sample);
@@ -241,8 +229,7 @@ impl Experiment {
             self.subject.session(bench, &mut self.traffic, give_up_after_ns)?;
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
-        let first = if self.subject.lineup(bench).node == Engine::Absent { Place::Gateway } else { Place::Node };
-        rig::add_drop(&mut drops, first, "receive_ring_full", self.traffic.generator.counts().refused);
+        self.subject.initiator(bench).add_refused(&mut drops, self.traffic.generator.counts().refused);
         Ok(Phase {
             sent: self.traffic.generator.counts().sent,
             there: self.traffic.reflector.receiver().counts(),

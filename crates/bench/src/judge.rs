@@ -21,6 +21,36 @@ pub(crate) struct Context<'a> {
     pub(crate) disordered: u64,
 }
 
+/// By which share of its duration a trial may be late before it sends no more, unless the scenario lets it be later and still count.
+const GIVE_UP_SHARE: f64 = 0.1;
+
+/// On top of that: what a short trial may be late by, in nanoseconds.
+const GIVE_UP_SLACK_NS: u64 = 5_000_000;
+
+/// On top of the share that a scenario allows: what a short phase may be late by and still count, in nanoseconds. A processor that this
+/// machine shares takes as much away in one go.
+const LATE_SLACK_NS: u64 = 100_000;
+
+impl Limits {
+    /// When whoever should be done after `takes_ns` sends no more.
+    #[must_use]
+    pub fn give_up_after_ns(&self, takes_ns: u64) -> u64 {
+        let late_ns = (takes_ns as f64 * self.overrun.max(GIVE_UP_SHARE)) as u64;
+        takes_ns.saturating_add(late_ns).saturating_add(GIVE_UP_SLACK_NS)
+    }
+
+    /// Whether a phase that should have taken `takes_ns` was sent too late: the last frame, or the frames of which `send_lag_ns` is the
+    /// 99th percentile of their lag (the largest of few).
+    #[must_use]
+    pub fn is_late(&self, takes_ns: u64, sent_after_ns: u64, send_lag_ns: Option<u64>) -> bool {
+        let overrun_ns = (takes_ns as f64 * self.overrun) as u64;
+        let on_time_ns = takes_ns.saturating_add(overrun_ns).saturating_add(LATE_SLACK_NS);
+        // What was given up was not sent at all: late, whatever the scenario tolerates.
+        sent_after_ns > on_time_ns.min(self.give_up_after_ns(takes_ns))
+            || send_lag_ns.is_some_and(|lag| lag > u64::from(self.send_lag_p99_us) * 1000)
+    }
+}
+
 /// Steal is counted in ticks of 10 ms: fewer than so many are no share of anything.
 const STEAL_NS_MIN: u64 = 30_000_000;
 

@@ -8,6 +8,7 @@ mod carrier;
 pub mod compare;
 #[cfg(test)]
 mod defects;
+pub mod devices;
 mod engine;
 mod experiment;
 pub mod history;
@@ -27,7 +28,7 @@ mod tcp_check;
 pub mod test;
 mod world;
 
-pub use bed::{Account, Bench, Subject, TrialError};
+pub use bed::{Account, Bench, Outlet, Subject, TrialError};
 pub use carrier::{Carrier, NoCarrier};
 pub use engine::{EngineError, Engines};
 pub use experiment::{Experiment, Measured, Offer, SetupError, sources_expected};

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::result::{Environment, Program, Status, write_json};
+use crate::result::{Environment, Program, SCHEMA_VERSION, Status, write_json};
 use crate::scenario::{Design, LinkKind};
 use crate::settings::Fault;
 
@@ -134,6 +134,26 @@ pub struct Record<S, M> {
 /// The record of a test.
 pub type RecordOf<T> = Record<<T as Test>::Scenario, <T as Test>::Measured>;
 
+impl<S, M: Default> Record<S, M> {
+    /// The record of a test that is about to begin.
+    pub fn begun(test: &str, natrig: Program, started_at: String, scenario: S, environment: Environment) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            test: test.to_owned(),
+            natrig,
+            status: Status::Running,
+            started_at,
+            elapsed_ns: 0,
+            command: Vec::new(),
+            scenario,
+            host: HostFacts::read(),
+            environment,
+            measured: M::default(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 impl<S: Serialize, M: Serialize> Record<S, M> {
     /// Writes the record next to `path` and renames it into place: whoever reads `path` sees the old file or the new one, whole.
     ///
@@ -150,6 +170,12 @@ pub trait Watcher<T: Test> {
     fn phase(&mut self, what: &str, done: f64);
     /// The record has grown: the moment to write it.
     fn record(&mut self, record: &RecordOf<T>);
+}
+
+/// Nobody.
+impl<T: Test> Watcher<T> for () {
+    fn phase(&mut self, _: &str, _: f64) {}
+    fn record(&mut self, _: &RecordOf<T>) {}
 }
 
 /// A test at work.

@@ -220,6 +220,25 @@ impl World {
         self.kernel.boxes.iter_mut().map(of_box).collect()
     }
 
+    /// Of these, those whose time is not over yet.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn live_connections(&mut self) -> Result<Vec<(Place, u64)>, KernelError> {
+        let of_box =
+            |(place, kernel_box): &mut (Place, KernelBox)| Ok((*place, u64::from(kernel_box.live_connections()?)));
+        self.kernel.boxes.iter_mut().map(of_box).collect()
+    }
+
+    /// Has the kernel forget a TCP connection so many seconds after both ends have closed it.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn set_time_wait(&self, seconds: u32) -> Result<(), KernelError> {
+        let Some(lease) = &self.lease else { return Ok(()) };
+        Ok(lease.apply(&Plan::time_wait(self.lineup.boxes(), seconds))?)
+    }
+
     /// What the kernel did between two readings, and remembers now.
     ///
     /// # Errors

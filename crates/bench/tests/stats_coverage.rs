@@ -1,9 +1,8 @@
 //! Intervals hold the truth, and tests err, as often as they say: simulated with fixed seeds.
 
 use natrig_bench::stats::{
-    Better, Block, Looks, Policy, Verdict, bca_interval, benjamini_hochberg, compare, detectable_change, factorial,
-    hodges_lehmann, log_ratios, median_interval, percentile_interval, sign_flip_p, signed_rank_p, tost_p,
-    walsh_interval,
+    Better, Looks, Policy, Verdict, bca_interval, benjamini_hochberg, compare, detectable_change, hodges_lehmann,
+    log_ratios, median_interval, percentile_interval, sign_flip_p, signed_rank_p, tost_p, walsh_interval,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -249,30 +248,4 @@ fn among_many_comparisons_the_share_of_false_alarms_stays_below_q() {
     }
     assert!(false_share / f64::from(RUNS) <= 0.1, "{false_share}");
     assert!(found as u32 > 9 * RUNS, "{found}");
-}
-
-#[test]
-fn factorial_intervals_hold_the_effects() {
-    const TIMES: u32 = 2_000;
-    let mut random = random(10);
-    let mut block = |noise: f64| {
-        let shared = 20.0 * normal(&mut random);
-        let mut figure = |cost: f64| cost + shared + noise * normal(&mut random);
-        Block { none: figure(100.0), node: figure(130.0), gateway: figure(150.0), both: figure(172.0) }
-    };
-    let mut covered = [0u32; 5];
-    let mut stated = 0.0;
-    for _ in 0..TIMES {
-        let blocks: Vec<Block> = (0..8).map(|_| block(3.0)).collect();
-        let effects = factorial(&blocks, 0.95).unwrap();
-        stated = effects.interaction.interval.confidence;
-        let all = [effects.node, effects.gateway, effects.node_on_top, effects.gateway_on_top, effects.interaction];
-        for (i, (effect, truth)) in all.iter().zip([30.0, 50.0, 22.0, 42.0, -8.0]).enumerate() {
-            covered[i] += u32::from(effect.interval.contains(truth));
-        }
-    }
-    for covered in covered {
-        let covered = f64::from(covered) / f64::from(TIMES);
-        assert!((covered - stated).abs() < slack(stated, TIMES), "{covered} for {stated}");
-    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use natrig_bench::scenario::Word;
+use natrig_bench::stats::median;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -178,13 +179,6 @@ impl ClassOutcome {
 
 fn seconds(ns: u64) -> f64 {
     ns as f64 / SECOND_NS as f64
-}
-
-/// The lower median.
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
 /// Sweeps over the ends of the times in which connections were broken and not replaced.

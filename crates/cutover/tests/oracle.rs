@@ -6,44 +6,24 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use natrig_bench::environment;
-use natrig_bench::result::{Program, SCHEMA_VERSION, Status};
-use natrig_bench::test::{Record, RecordOf, Session, Test, Watcher};
+use natrig_bench::result::{Program, Status};
+use natrig_bench::test::{Record, RecordOf, Session, Test};
 use natrig_cutover::{ClassOutcome, ClientClass, GatewayOutcome, Toggle};
-use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{Mode, Privilege};
 use natrig_nat::Profile;
-
-struct Nobody;
-
-impl Watcher<Toggle> for Nobody {
-    fn phase(&mut self, _: &str, _: f64) {}
-
-    fn record(&mut self, _: &RecordOf<Toggle>) {}
-}
 
 /// Runs a small world; `settings` stand in its file as they are.
 fn run(settings: &str) -> RecordOf<Toggle> {
     let text = format!("{settings}\n");
     let scenario =
         Toggle::read(&text, Path::new("toggle.toml"), Profile::names()).map_err(|fault| fault.message).unwrap();
-    let record = Record {
-        schema_version: SCHEMA_VERSION,
-        test: Toggle::NAME.to_owned(),
-        natrig: Program { version: String::new(), commit: None, profile: String::new() },
-        status: Status::Running,
-        started_at: String::new(),
-        elapsed_ns: 0,
-        command: Vec::new(),
-        scenario,
-        host: HostFacts::read(),
-        environment: environment("memory", None, Vec::new()),
-        measured: <Toggle as Test>::Measured::default(),
-        warnings: Vec::new(),
-    };
+    let program = Program { version: String::new(), commit: None, profile: String::new() };
+    let environment = environment("memory", None, Vec::new());
+    let record = Record::begun(Toggle::NAME, program, String::new(), scenario, environment);
     let privilege = Privilege { mode: Mode::Memory, refusals: Vec::new() };
     let cancel = AtomicBool::new(false);
     let mut session =
-        Session { record, privilege: &privilege, watcher: &mut Nobody, cancel: &cancel, started: Instant::now() };
+        Session { record, privilege: &privilege, watcher: &mut (), cancel: &cancel, started: Instant::now() };
     session.record.status = Toggle::run(&mut session).unwrap();
     assert_eq!(session.record.status, Status::Complete);
     assert!(Toggle::counts(&session.record), "{:?}", session.record.measured);

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use natrig_bench::result::Role;
-use natrig_bench::{Bench, Ends, Polled, RigError, Subject, Talk};
+use natrig_bench::{Bench, Ends, Outlet, Polled, RigError, Subject, Talk};
 use natrig_link::{Link, LinkDescription, LinkKind, LinkStats, RecvError, SendError};
 use natrig_traffic::{FlowSet, FrameSizes, Generator, GeneratorConfig, Schedule, SendProgress};
 use natrig_wire::Frame;
@@ -95,13 +95,8 @@ pub(crate) fn send(
     to: To,
 ) -> Result<Round, String> {
     let sizes = FrameSizes::cycle(&[frame_bytes_with_fcs]).map_err(|error| error.to_string())?;
-    let generator = Generator::new(GeneratorConfig {
-        flows: Arc::clone(flows),
-        sizes,
-        endpoint: subject.initiator(bench),
-        burst: subject.burst(bench),
-        refused: subject.refused(bench),
-    });
+    let Outlet { endpoint, burst, refused, .. } = subject.initiator(bench);
+    let generator = Generator::new(GeneratorConfig { flows: Arc::clone(flows), sizes, endpoint, burst, refused });
     let generator = generator.map_err(|error| error.to_string())?;
     let mut alone = Alone { generator, schedule, to, busy_ns: 0 };
     let account = subject.session(bench, &mut alone, duration_ns).map_err(|error| error.to_string())?;

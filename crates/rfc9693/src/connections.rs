@@ -1,10 +1,11 @@
 //! The tests about connections: how fast they are established and torn down, and how many there can be (sections 4.5, 4.6, 4.8, 4.9).
 
+use natrig_bench::devices::Stop;
 use natrig_bench::search::ndr::{NdrConfig, NdrSearch, Outcome, Step, Validity};
 
 use crate::result::{Phase, Quantity, Trial};
 use crate::scenario::{Capacity, Kind};
-use crate::trial::{Dut, Stop, failed};
+use crate::trial::Dut;
 
 /// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +30,8 @@ pub(crate) struct Range {
     pub(crate) hint_pps: Option<f64>,
     /// The share that bounds may be apart.
     pub(crate) error: f64,
+    /// How often a trial that lost frames is repeated.
+    pub(crate) confirm: u32,
 }
 
 /// A search that ends without an answer has gone wrong.
@@ -38,7 +41,7 @@ const TRIALS_MAX: u32 = 60;
 const PLAIN_LOSS_RATIO: f64 = 0.05;
 
 impl Range {
-    /// The binary search that the RFC recommends: a rate passes or fails at its first trial.
+    /// The binary search that the RFC recommends: a rate passes or fails at its first trial, unless that is to be confirmed.
     pub(crate) fn search(self) -> Result<NdrSearch, Stop> {
         NdrSearch::new(NdrConfig {
             min_pps: self.min_pps,
@@ -46,11 +49,11 @@ impl Range {
             hint_pps: self.hint_pps,
             relative_precision: self.error,
             trial_duration_ns: 1,
-            attempts: 1,
+            attempts: 1 + self.confirm,
             plain_loss_ratio: PLAIN_LOSS_RATIO,
             max_trials: TRIALS_MAX,
         })
-        .map_err(|e| failed("start a search")(&e))
+        .map_err(|e| Stop::failed("start a search")(&e))
     }
 }
 
@@ -79,6 +82,7 @@ impl Dut<'_, '_, '_> {
             max_pps: f64::from(establishment.max_pps),
             hint_pps,
             error: establishment.error,
+            confirm: self.scenario.confirm,
         }
     }
 
@@ -86,7 +90,7 @@ impl Dut<'_, '_, '_> {
     pub(crate) fn establishment(&mut self, test: Kind, connections: u32, range: Range) -> Result<Found, Stop> {
         let mut tester = self.tester(connections)?;
         let mut search = range.search()?;
-        let mut retries = self.scenario.limits.max_retries;
+        let mut retries = self.scenario.devices.limits.max_retries;
         loop {
             let rate_pps = match search.next() {
                 Step::Trial { rate_pps, .. } => rate_pps,
@@ -105,10 +109,10 @@ impl Dut<'_, '_, '_> {
                 retries -= 1;
                 continue;
             }
-            retries = self.scenario.limits.max_retries;
+            retries = self.scenario.devices.limits.max_retries;
             // A connection that was never tried is not established either.
             let lost = if trial.is_validated() { 0 } else { trial.phases().map(Phase::lost).sum::<u64>().max(1) };
-            search.report(&outcome(rate_pps, &trial.phase1, lost, late)).map_err(|e| failed("search")(&e))?;
+            search.report(&outcome(rate_pps, &trial.phase1, lost, late)).map_err(|e| Stop::failed("search")(&e))?;
         }
     }
 
@@ -117,7 +121,7 @@ impl Dut<'_, '_, '_> {
         for connections in self.scenario.tear_down.connections.clone() {
             let mut tester = self.tester(connections)?;
             let mut loaded = false;
-            for _ in 0..=self.scenario.limits.max_retries {
+            for _ in 0..=self.scenario.devices.limits.max_retries {
                 loaded = self.trial(&mut tester, Kind::TearDown, load_pps, None)?.is_validated();
                 if loaded {
                     break;

@@ -1,13 +1,14 @@
 //! The classic tests in test phase 2, over connections that are established and validated: throughput, frame loss rate, latency and packet
 //! delay variation (section 4.7; RFC 8219 sections 7.1 to 7.4).
 
+use natrig_bench::devices::Stop;
 use natrig_bench::result::Quantiles;
 use natrig_bench::search::ndr::Step;
 
 use crate::connections::{Found, Range, any_wrong, outcome};
 use crate::result::{LossPoint, Phase, Quantity, Trial};
 use crate::scenario::{Kind, Ways};
-use crate::trial::{Dut, Offer, Stop, failed};
+use crate::trial::{Dut, Offer};
 
 /// The lowest throughput searched for, frames per second.
 const MIN_PPS: f64 = 1000.0;
@@ -23,7 +24,7 @@ impl Dut<'_, '_, '_> {
         offer: Offer,
         patient: bool,
     ) -> Result<Option<(Trial, Phase)>, Stop> {
-        for _ in 0..=self.scenario.limits.max_retries {
+        for _ in 0..=self.scenario.devices.limits.max_retries {
             let trial = self.trial(tester, test, load_pps, Some(offer))?;
             if any_wrong(&trial) {
                 return Ok(None);
@@ -45,7 +46,8 @@ impl Dut<'_, '_, '_> {
     ) -> Result<Found, Stop> {
         let mut tester = self.tester(connections)?;
         let max_pps = f64::from(self.scenario.establishment.max_pps);
-        let range = Range { min_pps: MIN_PPS.min(max_pps / 2.0), max_pps, hint_pps, error: self.scenario.phase2.error };
+        let (error, confirm) = (self.scenario.phase2.error, self.scenario.confirm);
+        let range = Range { min_pps: MIN_PPS.min(max_pps / 2.0), max_pps, hint_pps, error, confirm };
         let mut search = range.search()?;
         let duration_ns = u64::from(self.scenario.phase2.trial_ms) * 1_000_000;
         loop {
@@ -61,7 +63,7 @@ impl Dut<'_, '_, '_> {
                 return Ok(Found::NOTHING);
             };
             let told = outcome(rate_pps, &phase, phase.lost(), phase.generator_late);
-            search.report(&told).map_err(|e| failed("search")(&e))?;
+            search.report(&told).map_err(|e| Stop::failed("search")(&e))?;
         }
     }
 
@@ -76,13 +78,22 @@ impl Dut<'_, '_, '_> {
             let load = settings.loss_from * share;
             let offer = Offer { rate_pps: throughput_pps * load, duration_ns };
             let measured = self.over_established(&mut tester, Kind::FrameLoss, load_pps, offer, false)?;
-            let Some((_, phase)) = measured else { return Ok(()) };
+            let Some((_, phase)) = measured else {
+                let device = format!("design {} of {}", self.turn.design, self.turn.lineup);
+                let warning = format!(
+                    "frame loss rate, {device}, repetition {}: ended at {load:.2} times the throughput, because connections would \
+                     not be established",
+                    self.turn.round
+                );
+                self.session.record.warnings.push(warning);
+                return Ok(());
+            };
             let sent = phase.out.sent + phase.back.sent;
             without_loss = if phase.lost() == 0 { without_loss + 1 } else { 0 };
             self.session.record.measured.losses.push(LossPoint {
-                engines: self.lineup,
-                design: self.design,
-                repetition: self.repetition,
+                engines: self.turn.lineup,
+                design: self.turn.design,
+                repetition: self.turn.round,
                 load,
                 rate_pps_offered: offer.rate_pps,
                 sent,

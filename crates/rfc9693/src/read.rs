@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
+use natrig_bench::devices::Settings;
 use natrig_bench::scenario::values::ports;
-use natrig_bench::scenario::{
-    Design, Engine, KernelAddress, Word, bounds, read_layer, read_limits, read_link, read_topology,
-};
-use natrig_bench::settings::kinds::{number, one_or_more, text, whole, word};
+use natrig_bench::scenario::{Word, bounds};
+use natrig_bench::settings::kinds::{number, one_or_more, whole, word};
 use natrig_bench::settings::{Fault, Section, Spots, walk};
 
 use crate::scenario::{Capacity, Establishment, Kind, Phase2, Scenario, Tuples};
@@ -16,21 +15,14 @@ const LIST_MAX: usize = 16;
 
 /// Reads `input`; relative paths in it start at the folder of `file`.
 pub(crate) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<Scenario, Fault> {
-    let title = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let mut scenario = Scenario { title, ..Scenario::default() };
+    let mut scenario = Scenario { devices: Settings::of_file(file), ..Scenario::default() };
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let spots = walk(input, |top| {
         let scenario = &mut scenario;
-        top.set("title", &mut scenario.title, text);
-        top.set("question", &mut scenario.question, text);
-        top.set_list("designs", &mut scenario.designs, one_or_more(Design::ALL.len(), word));
-        top.set_list("engines", &mut scenario.engines, one_or_more(Engine::ALL.len(), word));
-        top.set("seed", &mut scenario.seed, whole(bounds::SEED));
+        scenario.devices.read(top, folder, known_profiles);
         top.set_list("tests", &mut scenario.tests, one_or_more(Kind::ALL.len(), word));
         top.set("repetitions", &mut scenario.repetitions, whole(bounds::ROUNDS));
-        top.section("topology", |section| read_topology(section, &mut scenario.topology));
-        top.section("node", |section| read_layer(section, &mut scenario.node, folder, known_profiles));
-        top.section("gateway", |section| read_layer(section, &mut scenario.gateway, folder, known_profiles));
+        top.set("confirm", &mut scenario.confirm, whole(bounds::CONFIRM));
         top.section("tuples", |section| read_tuples(section, &mut scenario.tuples));
         top.section("establishment", |section| read_establishment(section, &mut scenario.establishment));
         top.section("phase2", |section| read_phase2(section, &mut scenario.phase2));
@@ -42,19 +34,9 @@ pub(crate) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<
         top.section("scaling", |section| {
             section.set_list("connections", &mut scenario.scaling.connections, connections());
         });
-        top.section("limits", |section| read_limits(section, &mut scenario.limits));
-        top.section("link", |section| read_link(section, &mut scenario.link));
     })?;
-    scenario.designs.sort_unstable();
+    scenario.devices.settle(&spots);
     scenario.tests.sort_unstable();
-    for (setting, layer, addresses) in [
-        ("node.nat", &mut scenario.node, &scenario.topology.node.addresses),
-        ("gateway.nat", &mut scenario.gateway, &scenario.topology.gateway.addresses),
-    ] {
-        if !spots.typed(setting) && addresses.len() > 1 {
-            layer.nat = KernelAddress::Snat;
-        }
-    }
     check(&scenario, &spots)?;
     Ok(scenario)
 }

@@ -200,6 +200,17 @@ impl Trial {
         self.diagnosis == Diagnosis::AllValidated
     }
 
+    /// More connections than the table held were tried, on purpose. A device that throws out old ones for new ones gives their addresses and
+    /// ports to others: what looks wrong then is its policy.
+    pub fn is_overfilled(&self) -> bool {
+        self.test == Kind::Capacity && self.tables.iter().any(|table| table.entries > 0) && !self.is_validated()
+    }
+
+    /// Frames that arrived wrong.
+    pub fn wrong(&self) -> u64 {
+        self.phases().map(Phase::wrong).sum()
+    }
+
     /// Its phases.
     pub fn phases(&self) -> impl Iterator<Item = &Phase> {
         [Some(&self.phase1), self.validation.as_ref(), self.phase2.as_ref()].into_iter().flatten()

@@ -1,10 +1,8 @@
 //! What is to be measured, and over which tuples.
 
+use natrig_bench::devices::Settings;
 use natrig_bench::scenario as bench;
-use natrig_bench::scenario::{
-    Design, Engine, FrameSize, Layer, Limits, Link, Measure, PortRange, Rate, TrafficDirection, Word,
-};
-use natrig_lab::topology::Topology;
+use natrig_bench::scenario::{FrameSize, PortRange, TrafficDirection, Word};
 use natrig_traffic::Arrivals;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,26 +10,15 @@ use serde::{Deserialize, Serialize};
 /// One file of `test = "rfc9693"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scenario {
-    /// What the report is headed with.
-    pub title: String,
-    /// The question that the scenario answers, in words.
-    pub question: String,
-    /// The designs to measure.
-    pub designs: Vec<Design>,
-    /// Engines to measure, each standing at both layers; empty: what the layers name themselves.
-    pub engines: Vec<Engine>,
-    /// What all randomness comes from.
-    pub seed: u64,
-    /// The address plan.
-    pub topology: Topology,
-    /// What translates at the node in the designs that do.
-    pub node: Layer,
-    /// What translates at the gateway in the designs that do.
-    pub gateway: Layer,
+    /// The Devices Under Test.
+    #[serde(flatten)]
+    pub devices: Settings,
     /// The tests to run.
     pub tests: Vec<Kind>,
     /// How often each is run (section 6).
     pub repetitions: u32,
+    /// How often a trial that lost frames is repeated before its rate has failed (loss verification, ETSI GS NFV-TST 009 §12.3.3).
+    pub confirm: u32,
     /// The four tuples (sections 3.2 and 4.1).
     pub tuples: Tuples,
     /// Sections 4.5 and 4.6.
@@ -44,10 +31,6 @@ pub struct Scenario {
     pub capacity: Capacity,
     /// Section 5.1.
     pub scaling: Scaling,
-    /// When a trial counts.
-    pub limits: Limits,
-    /// How frames travel.
-    pub link: Link,
 }
 
 natrig_bench::words! {
@@ -172,18 +155,11 @@ pub struct Scaling {
 
 impl Default for Scenario {
     fn default() -> Self {
-        let quick = bench::Scenario::quick();
         Self {
-            title: String::new(),
-            question: String::new(),
-            designs: quick.designs,
-            engines: Vec::new(),
-            seed: quick.seed,
-            topology: quick.topology,
-            node: quick.node,
-            gateway: quick.gateway,
+            devices: Settings::default(),
             tests: vec![Kind::Establishment, Kind::Throughput, Kind::FrameLoss, Kind::Latency, Kind::TearDown],
             repetitions: 10,
+            confirm: 0,
             tuples: Tuples {
                 connections: 10_000,
                 src_ports: PortRange { first: 1024, last: 41_023 },
@@ -204,8 +180,6 @@ impl Default for Scenario {
             tear_down: TearDown { connections: vec![1000, 10_000] },
             capacity: Capacity { initial: 1000, maximum: 1 << 20, beta: 0.1, gamma: 0.5, error: 1000 },
             scaling: Scaling { connections: vec![1000, 10_000] },
-            limits: quick.limits,
-            link: quick.link,
         }
     }
 }
@@ -232,7 +206,8 @@ impl Scenario {
     }
 
     fn addresses(&self) -> u64 {
-        u64::from(self.topology.pods.count) * u64::from(self.topology.internet.server_count)
+        let topology = &self.devices.topology;
+        u64::from(topology.pods.count) * u64::from(topology.internet.server_count)
     }
 
     /// The world that all this happens in.
@@ -240,26 +215,13 @@ impl Scenario {
         let Tuples { src_ports, dst_ports, frame_size, .. } = self.tuples;
         let without_dst_ports = self.addresses() * u64::from(src_ports.count());
         let flows = u64::from(self.connections_max()).min(without_dst_ports);
-        bench::Scenario {
-            title: self.title.clone(),
-            question: self.question.clone(),
-            designs: self.designs.clone(),
-            engines: self.engines.clone(),
-            seed: self.seed,
-            topology: self.topology.clone(),
-            node: self.node.clone(),
-            gateway: self.gateway.clone(),
-            traffic: bench::Traffic {
-                flows: u32::try_from(flows).unwrap_or(u32::MAX),
-                frame_sizes: vec![FrameSize::Bytes(frame_size)],
-                schedule: Arrivals::Constant,
-                direction: TrafficDirection::Both,
-                dst_port: dst_ports.first,
-                src_ports,
-            },
-            measure: Measure { rate: Rate::FixedPps(1000), ..bench::Scenario::quick().measure },
-            limits: self.limits.clone(),
-            link: self.link.clone(),
-        }
+        self.devices.world(bench::Traffic {
+            flows: u32::try_from(flows).unwrap_or(u32::MAX),
+            frame_sizes: vec![FrameSize::Bytes(frame_size)],
+            schedule: Arrivals::Constant,
+            direction: TrafficDirection::Both,
+            dst_port: dst_ports.first,
+            src_ports,
+        })
     }
 }

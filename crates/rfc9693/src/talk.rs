@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use natrig_bench::{Ends, Polled, RigError, Talk};
+use natrig_bench::result::Dropped;
+use natrig_bench::{Ends, Outlet, Polled, RigError, Talk};
 use natrig_link::{BURST_MAX, Link, clock};
 use natrig_traffic::{
-    Endpoint, Expectation, FlowError, FlowSet, FrameSizes, Generator, GeneratorConfig, Receiver, Refused, Schedule,
-    SendProgress, TTL,
+    Expectation, FlowError, FlowSet, FrameSizes, Generator, GeneratorConfig, Receiver, Schedule, SendProgress, TTL,
 };
 use natrig_wire::WireError;
 use natrig_wire::template::FourTuple;
@@ -18,13 +18,9 @@ const TTL_LEFT: u8 = TTL - 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Sending {
     /// From the pods' end.
-    pub(crate) initiator: Endpoint,
+    pub(crate) initiator: Outlet,
     /// From the servers'.
-    pub(crate) responder: Endpoint,
-    /// Frames handed to a link at once.
-    pub(crate) burst: usize,
-    /// What becomes of those that it does not take.
-    pub(crate) refused: Refused,
+    pub(crate) responder: Outlet,
     /// Their size.
     pub(crate) sizes: FrameSizes,
 }
@@ -55,7 +51,7 @@ impl Tester {
         let receiver = |expected| Receiver::new(flows.clone(), sending.sizes.clone(), expected);
         let end = |receiver| End { generator: None, schedule: None, receiver };
         let mut initiator = end(receiver(Expectation::AtPod { ttl: TTL_LEFT }));
-        initiator.generator = Some(generator(&sending, sending.initiator, flows.clone())?);
+        initiator.generator = Some(generator(&sending.sizes, sending.initiator, flows.clone())?);
         Ok(Self { initiator, responder: end(receiver(at_server)), flows, sending })
     }
 
@@ -82,7 +78,7 @@ impl Tester {
         if responder.is_some() {
             let (table, mut order) = self.state_table()?;
             shuffle(&mut order);
-            let mut from_table = generator(&self.sending, self.sending.responder, Arc::new(table))?.answering();
+            let mut from_table = generator(&self.sending.sizes, self.sending.responder, Arc::new(table))?.answering();
             from_table.use_in_order(order);
             self.responder.generator = Some(from_table);
         }
@@ -131,6 +127,17 @@ impl Tester {
     }
 }
 
+impl Tester {
+    /// Adds the frames that the links of the two ends did not take.
+    pub(crate) fn add_refused(&self, drops: &mut Vec<Dropped>) {
+        for (sender, from) in
+            [(self.outwards().0, self.sending.initiator), (self.in_reverse().0, self.sending.responder)]
+        {
+            from.add_refused(drops, sender.map_or(0, |sender| sender.counts().refused));
+        }
+    }
+}
+
 /// Why a session cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
@@ -142,14 +149,9 @@ pub(crate) enum PrepareError {
     Template(#[from] WireError),
 }
 
-fn generator(sending: &Sending, endpoint: Endpoint, flows: Arc<FlowSet>) -> Result<Generator, WireError> {
-    Generator::new(GeneratorConfig {
-        flows,
-        sizes: sending.sizes.clone(),
-        endpoint,
-        burst: sending.burst,
-        refused: sending.refused,
-    })
+fn generator(sizes: &FrameSizes, from: Outlet, flows: Arc<FlowSet>) -> Result<Generator, WireError> {
+    let Outlet { endpoint, burst, refused, .. } = from;
+    Generator::new(GeneratorConfig { flows, sizes: sizes.clone(), endpoint, burst, refused })
 }
 
 impl End {

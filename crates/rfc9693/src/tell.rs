@@ -185,8 +185,17 @@ fn trials(trials: &[Trial]) -> Vec<String> {
     if late > 0 {
         lines.push(format!("{late} in which the Tester could not keep its schedule"));
     }
-    let wrong: u64 = trials.iter().flat_map(Trial::phases).map(crate::result::Phase::wrong).sum();
-    lines.push(format!("{wrong} frames came out wrong"));
+    let wrong = |overfilled: bool| -> u64 {
+        trials.iter().filter(|trial| trial.is_overfilled() == overfilled).map(Trial::wrong).sum()
+    };
+    lines.push(format!("{} frames came out wrong", wrong(false)));
+    if wrong(true) > 0 {
+        lines.push(format!(
+            "{} more, with the address and port of another live connection, while more connections were tried than a table holds: it throws \
+             out old ones for new ones",
+            wrong(true)
+        ));
+    }
     let mut drops: Vec<(String, u64)> = Vec::new();
     for drop in trials.iter().flat_map(Trial::phases).flat_map(|phase| &phase.drops) {
         let what = format!("{} at {}", drop.reason, drop.place);
@@ -209,11 +218,11 @@ fn settings(record: &RecordOf<Rfc9693>) -> Vec<String> {
     let mut lines = vec![
         format!(
             "four tuples: {} source addresses, {} source ports ({}–{}), {} destination addresses, {} destination ports ({}–{}); {} enumeration",
-            scenario.topology.pods.count,
+            scenario.devices.topology.pods.count,
             tuples.src_ports.count(),
             tuples.src_ports.first,
             tuples.src_ports.last,
-            scenario.topology.internet.server_count,
+            scenario.devices.topology.internet.server_count,
             tuples.dst_ports.count(),
             tuples.dst_ports.first,
             tuples.dst_ports.last,
@@ -222,15 +231,21 @@ fn settings(record: &RecordOf<Rfc9693>) -> Vec<String> {
         format!("frames of {} bytes, UDP over IPv4, constant rate", tuples.frame_size),
         format!(
             "public addresses: node {}, gateway {}",
-            scenario.topology.node.addresses.len(),
-            scenario.topology.gateway.addresses.len()
+            scenario.devices.topology.node.addresses.len(),
+            scenario.devices.topology.gateway.addresses.len()
         ),
-        layer("node", &scenario.node),
-        layer("gateway", &scenario.gateway),
+        layer("node", &scenario.devices.node),
+        layer("gateway", &scenario.devices.gateway),
         format!(
             "state table: one entry for each connection, written in test phase 1, read in pseudorandom order; {} repetitions; seed {}",
-            scenario.repetitions, scenario.seed
+            scenario.repetitions, scenario.devices.seed
         ),
+        match scenario.confirm {
+            0 => "a rate fails with its first trial that loses a frame".to_owned(),
+            again => format!(
+                "a trial that loses at most 5 % is repeated up to {again} times before its rate fails (ETSI GS NFV-TST 009 §12.3.3)"
+            ),
+        },
     ];
     let placement = record.environment.placement.iter().map(|thread| {
         let cpu = thread.cpu.map_or_else(|| "any core".to_owned(), |cpu| format!("core {cpu}"));

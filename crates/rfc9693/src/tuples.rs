@@ -11,8 +11,8 @@ use crate::scenario::{Order, Scenario};
 
 /// The first `connections` tuples, in the scenario's order.
 pub(crate) fn connections(scenario: &Scenario, connections: u32) -> Result<Arc<FlowSet>, FlowError> {
-    let pods: Vec<_> = scenario.topology.pod_addresses().collect();
-    let servers: Vec<_> = scenario.topology.server_addresses().collect();
+    let pods: Vec<_> = scenario.devices.topology.pod_addresses().collect();
+    let servers: Vec<_> = scenario.devices.topology.server_addresses().collect();
     let (src_ports, dst_ports) = (scenario.tuples.src_ports, scenario.tuples.dst_ports);
     // Addresses vary first: however few connections there are, they come from all pods and go to all servers (section 3.2), and only then
     // do ports, the source's before the destination's (section 4.1).
@@ -31,7 +31,7 @@ pub(crate) fn connections(scenario: &Scenario, connections: u32) -> Result<Arc<F
     match scenario.tuples.order {
         Order::Increasing => {}
         Order::Decreasing => tuples.reverse(),
-        Order::Pseudorandom => shuffle(&mut tuples, scenario.seed),
+        Order::Pseudorandom => shuffle(&mut tuples, scenario.devices.seed),
     }
     FlowSet::from_tuples(tuples).map(Arc::new)
 }

@@ -6,23 +6,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use natrig_bench::environment;
-use natrig_bench::result::{Program, SCHEMA_VERSION, Status};
+use natrig_bench::result::{Program, Status};
 use natrig_bench::scenario::Design;
-use natrig_bench::test::{Record, RecordOf, Session, Test, Watcher};
-use natrig_lab::host::HostFacts;
+use natrig_bench::test::{Record, RecordOf, Session, Test};
 use natrig_lab::privilege;
 use natrig_report::record;
 use natrig_report::terminal::Options;
 use natrig_rfc9693::Rfc9693;
 use natrig_rfc9693::result::{Diagnosis, Quantity};
 use natrig_rfc9693::scenario::{Kind, Scenario};
-
-struct Quiet;
-
-impl Watcher<Rfc9693> for Quiet {
-    fn phase(&mut self, _: &str, _: f64) {}
-    fn record(&mut self, _: &RecordOf<Rfc9693>) {}
-}
 
 fn parse(text: &str) -> Scenario {
     let text = format!("test = \"rfc9693\"\n{text}");
@@ -32,23 +24,11 @@ fn parse(text: &str) -> Scenario {
 
 fn measure(scenario: Scenario) -> RecordOf<Rfc9693> {
     let program = Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() };
-    let record = Record {
-        schema_version: SCHEMA_VERSION,
-        test: Rfc9693::NAME.to_owned(),
-        natrig: program,
-        status: Status::Running,
-        started_at: String::new(),
-        elapsed_ns: 0,
-        command: Vec::new(),
-        scenario,
-        host: HostFacts::read(),
-        environment: environment("memory", None, Vec::new()),
-        measured: Default::default(),
-        warnings: Vec::new(),
-    };
+    let environment = environment("memory", None, Vec::new());
+    let record = Record::begun(Rfc9693::NAME, program, String::new(), scenario, environment);
     let (privilege, cancel) = (privilege::enter(), AtomicBool::new(false));
     let mut session =
-        Session { record, privilege: &privilege, watcher: &mut Quiet, cancel: &cancel, started: Instant::now() };
+        Session { record, privilege: &privilege, watcher: &mut (), cancel: &cancel, started: Instant::now() };
     let status = Rfc9693::run(&mut session).unwrap();
     session.record.status = status;
     session.record

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use hdrhistogram::Histogram;
+use natrig_bench::result::Dropped;
 use natrig_bench::scenario::Word as _;
-use natrig_bench::{Ends, Polled, RigError, Talk};
+use natrig_bench::{Ends, Outlet, Polled, RigError, Talk};
 use natrig_link::{BURST_MAX, Link, SendError, clock};
-use natrig_traffic::{Endpoint, FlowSet, Schedule, TTL, histogram};
+use natrig_traffic::{FlowSet, Refused, Schedule, TTL, histogram};
 use natrig_wire::Frame;
 use natrig_wire::template::FourTuple;
 
@@ -52,14 +53,12 @@ impl Work {
 pub(crate) struct Setting {
     /// The four tuples as clients send them.
     pub(crate) tuples: Arc<FlowSet>,
-    pub(crate) clients: Endpoint,
-    pub(crate) servers: Endpoint,
+    pub(crate) clients: Outlet,
+    pub(crate) servers: Outlet,
     /// Addresses that servers may see; none: the clients' own tuples.
     pub(crate) sources: Option<Vec<Ipv4Addr>>,
     /// Routers on the way.
     pub(crate) routers: u8,
-    /// Frames handed to a link at once.
-    pub(crate) burst: usize,
 }
 
 /// A connection.
@@ -105,7 +104,7 @@ pub(crate) struct Counts {
     pub(crate) whole_ns: Histogram<u64>,
     /// From when a keepalive was due to its answer.
     pub(crate) alive_ns: Histogram<u64>,
-    /// By how much later than due the first segment of what is to be done was made.
+    /// By how much later than due the link took the first segment of what is to be done.
     pub(crate) lag_ns: Histogram<u64>,
 }
 
@@ -138,12 +137,25 @@ impl Counts {
     }
 }
 
+/// A segment that waits for its link.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    segment: Segment,
+    tuple: FourTuple,
+    /// When it was due, from the epoch, if it is the schedule that asks for it.
+    due_ns: Option<u64>,
+}
+
 /// Segments that wait for their link.
 #[derive(Debug)]
 struct Outgoing {
-    endpoint: Endpoint,
-    waiting: VecDeque<(Segment, FourTuple)>,
+    outlet: Outlet,
+    waiting: VecDeque<Waiting>,
+    /// How many of these the schedule asks for.
+    due: usize,
     buffer: Vec<u8>,
+    /// Segments that the link did not take and that are lost.
+    refused: u64,
 }
 
 /// Clients and servers of all connections.
@@ -165,10 +177,12 @@ pub(crate) struct Connections {
 impl Connections {
     pub(crate) fn new(setting: Setting) -> Self {
         let count = setting.tuples.len() as usize;
-        let outgoing = |endpoint| Outgoing {
-            endpoint,
+        let outgoing = |outlet: Outlet| Outgoing {
+            outlet,
             waiting: VecDeque::new(),
-            buffer: vec![0; FRAME_LEN * setting.burst.clamp(1, BURST_MAX)],
+            due: 0,
+            buffer: vec![0; FRAME_LEN * outlet.burst.clamp(1, BURST_MAX)],
+            refused: 0,
         };
         Self {
             connections: vec![Connection::default(); count],
@@ -199,6 +213,13 @@ impl Connections {
         &self.counts
     }
 
+    /// Adds the segments that the links of the two ends did not take.
+    pub(crate) fn add_refused(&self, drops: &mut Vec<Dropped>) {
+        for end in [&self.out, &self.back] {
+            end.outlet.add_refused(drops, end.refused);
+        }
+    }
+
     /// Starts what is due, at most a burst of each work. True if there is nothing left to start, now or later.
     fn start_due(&mut self, now_ns: u64) -> bool {
         let Some(now_ns) = now_ns.checked_sub(self.epoch_ns) else { return false };
@@ -207,7 +228,7 @@ impl Connections {
         for work in work {
             let mut next = work.schedule.peek();
             let mut started = 0;
-            while let Some(due_ns) = next.filter(|due_ns| *due_ns <= now_ns && started < setting.burst) {
+            while let Some(due_ns) = next.filter(|due_ns| *due_ns <= now_ns && started < setting.clients.burst) {
                 work.schedule.advance();
                 next = work.schedule.peek();
                 started += 1;
@@ -218,7 +239,6 @@ impl Connections {
                 else {
                     continue;
                 };
-                counts.lag_ns.saturating_record((now_ns - due_ns).max(1));
                 let kind = match work.what {
                     What::Open | What::Whole => {
                         let whole = work.what == What::Whole;
@@ -237,7 +257,9 @@ impl Connections {
                         Kind::Fin
                     }
                 };
-                out.push(Segment { connection: number, generation: connection.generation, kind }, *tuple);
+                let segment = Segment { connection: number, generation: connection.generation, kind };
+                out.waiting.push_back(Waiting { segment, tuple: *tuple, due_ns: Some(due_ns) });
+                out.due += 1;
             }
             all &= next.is_none();
         }
@@ -260,14 +282,17 @@ impl Connections {
         self.counts.received[segment.kind as usize] += 1;
         let connection = &mut self.connections[segment.connection as usize];
         connection.seen = Some((tuple.src, tuple.src_port));
-        let answer = |kind| (Segment { kind, ..segment }, tuple.reversed());
+        let mut say = |kind| self.back.push(Segment { kind, ..segment }, tuple.reversed());
         match segment.kind {
             Kind::Syn => {
                 self.by_seen.insert(tuple, segment.connection);
-                self.back.waiting.push_back(answer(Kind::SynAck));
+                say(Kind::SynAck);
             }
-            Kind::Fin => self.back.waiting.extend([answer(Kind::FinAck), answer(Kind::ServerFin)]),
-            Kind::Keepalive => self.back.waiting.push_back(answer(Kind::Alive)),
+            Kind::Fin => {
+                say(Kind::FinAck);
+                say(Kind::ServerFin);
+            }
+            Kind::Keepalive => say(Kind::Alive),
             Kind::LastAck => {
                 if !std::mem::replace(&mut connection.closed, true) {
                     self.counts.unmade += 1;
@@ -380,17 +405,22 @@ impl Connections {
 }
 
 impl Outgoing {
-    fn push(&mut self, segment: Segment, tuple: FourTuple) {
-        self.waiting.push_back((segment, tuple));
+    fn begin(&mut self) {
+        self.waiting.clear();
+        (self.due, self.refused) = (0, 0);
     }
 
-    /// Hands one burst to the link; what it does not take waits.
-    fn send(&mut self, link: &mut dyn Link, sent: &mut [u64; KINDS]) -> Result<(), SendError> {
-        let Self { endpoint, waiting, buffer } = self;
+    fn push(&mut self, segment: Segment, tuple: FourTuple) {
+        self.waiting.push_back(Waiting { segment, tuple, due_ns: None });
+    }
+
+    /// Hands one burst to the link at `now_ns` from the epoch.
+    fn send(&mut self, link: &mut dyn Link, counts: &mut Counts, now_ns: u64) -> Result<(), SendError> {
+        let Self { outlet, waiting, due, buffer, refused } = self;
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
-        for ((segment, tuple), slot) in waiting.iter().zip(buffer.chunks_exact_mut(FRAME_LEN)) {
+        for (Waiting { segment, tuple, .. }, slot) in waiting.iter().zip(buffer.chunks_exact_mut(FRAME_LEN)) {
             // The slot is as long as the frame, and the frame is one that can be.
-            let _ = segment.emit(slot, *endpoint, tuple);
+            let _ = segment.emit(slot, outlet.endpoint, tuple);
             frames.push(Frame::new(slot, FRAME_LEN));
         }
         if frames.is_empty() {
@@ -398,8 +428,17 @@ impl Outgoing {
         }
         let all: ArrayVec<u16, BURST_MAX> = (0..frames.len() as u16).collect();
         let taken = link.send(&frames, &all)?;
-        for (segment, _) in waiting.drain(..taken) {
-            sent[segment.kind as usize] += 1;
+        let left = match outlet.refused {
+            Refused::Wait => taken,
+            Refused::Lose => frames.len(),
+        };
+        *refused += (left - taken) as u64;
+        for Waiting { segment, due_ns, .. } in waiting.drain(..left) {
+            counts.sent[segment.kind as usize] += 1;
+            if let Some(due_ns) = due_ns {
+                *due -= 1;
+                counts.lag_ns.saturating_record(now_ns.saturating_sub(due_ns).max(1));
+            }
         }
         Ok(())
     }
@@ -409,25 +448,27 @@ impl Talk for Connections {
     fn begin(&mut self, trial: u8, epoch_ns: u64) {
         (self.trial, self.epoch_ns) = (trial, epoch_ns);
         self.counts = Counts::new();
-        self.out.waiting.clear();
-        self.back.waiting.clear();
+        self.out.begin();
+        self.back.begin();
     }
 
     fn poll(&mut self, ends: &mut Ends, now_ns: u64, may_send: bool) -> Result<Polled, RigError> {
-        let nothing_left = may_send && self.start_due(now_ns);
-        self.out.send(&mut *ends.pods, &mut self.counts.sent)?;
+        let all_started = may_send && self.start_due(now_ns);
+        let since_epoch_ns = now_ns.saturating_sub(self.epoch_ns);
+        self.out.send(&mut *ends.pods, &mut self.counts, since_epoch_ns)?;
+        let all_sent = all_started && self.out.due == 0;
         let arrived = ends.internet.recv(BURST_MAX, &mut |frames| {
             let now_ns = clock::now_ns();
             frames.iter().for_each(|frame| self.serve(frame.bytes(), now_ns));
         })?;
-        self.back.send(&mut *ends.internet, &mut self.counts.sent)?;
+        self.back.send(&mut *ends.internet, &mut self.counts, since_epoch_ns)?;
         let returned = ends.pods.recv(BURST_MAX, &mut |frames| {
             let now_ns = clock::now_ns();
             frames.iter().for_each(|frame| self.listen(frame.bytes(), now_ns));
         })?;
         let waiting = self.out.waiting.len() + self.back.waiting.len();
         // Segments that wait for room are not over: they count as movement.
-        Ok(Polled { arrived: arrived + returned + usize::from(waiting > 0), all_sent: nothing_left })
+        Ok(Polled { arrived: arrived + returned + usize::from(waiting > 0), all_sent })
     }
 
     fn is_complete(&self) -> bool {

@@ -15,7 +15,7 @@ mod trial;
 use std::path::Path;
 
 use natrig_bench::result::Status;
-use natrig_bench::scenario::{Word, bounds};
+use natrig_bench::scenario::Word;
 use natrig_bench::settings::{Fault, Spots};
 use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
 use natrig_bench::{Engines, plan};
@@ -37,23 +37,11 @@ impl Test for Tcp {
     }
 
     fn heading(scenario: &Scenario) -> (String, String) {
-        (scenario.title.clone(), scenario.question.clone())
+        (scenario.devices.title.clone(), scenario.devices.question.clone())
     }
 
     fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
-        if !options.designs.is_empty() {
-            scenario.designs.clone_from(&options.designs);
-            scenario.designs.sort_unstable();
-            scenario.designs.dedup();
-        }
-        scenario.link.kind = options.link.unwrap_or(scenario.link.kind);
-        scenario.rounds = options.rounds.unwrap_or(scenario.rounds);
-        scenario.seed = options.seed.unwrap_or(scenario.seed);
-        if !bounds::ROUNDS.contains(&scenario.rounds) || !bounds::SEED.contains(&scenario.seed) {
-            return Err(
-                "--rounds or --seed is out of bounds\nhelp: --rounds from 1 to 100, --seed below 2⁵³".to_owned()
-            );
-        }
+        scenario.devices.change(options, &mut scenario.rounds)?;
         read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
     }
 

@@ -175,7 +175,9 @@ pub struct ChurnOutcome {
     pub keepalives: (u64, u64),
     /// Table entries when all was over and all connections were closed.
     pub entries_at_end: Vec<Table>,
-    /// The same when every timer of a closed connection had run out. Of natrig's own layers only: the kernel's time cannot be moved on.
+    /// Frames that ended on the way in all of this, by place and reason.
+    pub drops: Vec<Dropped>,
+    /// Those left when every timer of a closed connection had run out.
     pub entries_later: Vec<Table>,
 }
 

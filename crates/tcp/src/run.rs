@@ -1,24 +1,20 @@
 //! The course of a test: round by round, the designs in random order, each with all of its parts.
 
-use natrig_bench::result::{Quantiles, Status};
-use natrig_bench::scenario::{Design, Lineup};
+use natrig_bench::devices::{Stop, in_rounds};
+use natrig_bench::result::{Dropped, Quantiles, Status};
 use natrig_bench::search::ndr::{NdrConfig, NdrSearch, Outcome, Step, Validity};
 use natrig_bench::test::{Session, TestError};
-use natrig_bench::{Bench, Carrier, Engines, Subject, WorldError};
-use natrig_lab::nft;
+use natrig_lab::plan::TIME_WAIT_S;
 use natrig_traffic::Schedule;
 use natrig_traffic::tcp::Segments;
 use natrig_wire::ethernet::{self, FCS_LEN};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_pcg::Pcg64Mcg;
 
 use crate::Tcp;
 use crate::connections::{What, Work};
 use crate::result::{ChurnOutcome, Figure, Purpose, Quantity, SegmentCounts, TransferOutcome, Trial};
-use crate::scenario::{Part, Scenario};
+use crate::scenario::Part;
 use crate::transfers::{Setting, Transfers};
-use crate::trial::{Device, Stop, failed};
+use crate::trial::Device;
 
 /// Frames of the world: a transfer's are as long as they may be.
 const FRAME_LEN: usize = 1518 - FCS_LEN;
@@ -34,60 +30,9 @@ const GENTLE_PER_S: f64 = 20_000.0;
 /// Runs all parts of the session's scenario.
 pub(crate) fn run(session: &mut Session<'_, Tcp>) -> Result<Status, TestError> {
     let scenario = session.record.scenario.clone();
-    let world = scenario.world();
-    if world.needs_nft() && nft::find().is_none() {
-        return Err(TestError::Environment(format!("set up the kernel's NAT: {}", nft::NftError::Missing)));
-    }
-    let carrier =
-        Carrier::choose(&world, session.privilege).map_err(|refused| TestError::Environment(refused.to_string()))?;
-    if carrier == Carrier::Memory {
-        "memory".clone_into(&mut session.record.environment.mode);
-    }
-    let engines = Engines::new(&world).map_err(|error| TestError::Failed(format!("make the translators: {error}")))?;
-    session.phase("building the world", 0.0);
-    let (environment, warnings) = (&mut session.record.environment, &mut session.record.warnings);
-    let cancel = session.cancel;
-    let mut bench =
-        Bench::open(&world, &engines, &carrier, FRAME_LEN, cancel, environment, warnings).map_err(unbuilt)?;
-    let outcome = rounds(&mut bench, session, &scenario);
-    bench.close(&mut session.record.warnings);
-    outcome.map_or_else(Stop::outcome, |()| Ok(Status::Complete))
-}
-
-fn unbuilt(error: WorldError) -> TestError {
-    match &error {
-        WorldError::Build(build) if build.reason.is_environment() => TestError::Environment(error.to_string()),
-        WorldError::Build(_)
-        | WorldError::Plan(_)
-        | WorldError::Links(_)
-        | WorldError::Kernel(_)
-        | WorldError::NoLink => TestError::Failed(format!("build the world: {error}")),
-    }
-}
-
-fn rounds(bench: &mut Bench<'_>, session: &mut Session<'_, Tcp>, scenario: &Scenario) -> Result<(), Stop> {
-    let lineups: Vec<Lineup> = bench.lineups().collect();
-    let mut devices: Vec<(usize, Design)> =
-        (0..lineups.len()).flat_map(|world| scenario.designs.iter().map(move |design| (world, *design))).collect();
-    let mut rng = Pcg64Mcg::seed_from_u64(scenario.seed);
-    for round in 1..=scenario.rounds {
-        devices.shuffle(&mut rng);
-        for (nth, (world, design)) in devices.iter().enumerate() {
-            let done = (f64::from(round - 1) + nth as f64 / devices.len() as f64) / f64::from(scenario.rounds);
-            let lineup = lineups[*world];
-            session.phase(&format!("round {round}: design {design} of {lineup}"), done);
-            let seed = scenario.seed.wrapping_add(u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let subject = Subject::new(bench, *world, *design, seed)?;
-            let mut device = Device { bench, session, scenario, subject, lineup, design: *design, round, seed };
-            device.parts()?;
-            if round == 1 && nth + 1 == devices.len() {
-                let settings = bench.note_kernel_settings(&mut session.record.environment);
-                settings.map_err(|e| failed("read the kernel's settings")(&e))?;
-            }
-            session.save();
-        }
-    }
-    Ok(())
+    in_rounds(session, &scenario.world(), FRAME_LEN, scenario.rounds, |bench, session, subject, turn| {
+        Device { bench, session, scenario: &scenario, subject, turn }.parts()
+    })
 }
 
 impl Device<'_, '_, '_> {
@@ -125,7 +70,7 @@ impl Device<'_, '_, '_> {
             plain_loss_ratio: PLAIN_LOSS_RATIO,
             max_trials: TRIALS_MAX,
         })
-        .map_err(|e| failed("start a search")(&e))?;
+        .map_err(|e| Stop::failed("start a search")(&e))?;
         loop {
             let rate_per_s = match search.next() {
                 Step::Trial { rate_pps, .. } => rate_pps,
@@ -152,14 +97,15 @@ impl Device<'_, '_, '_> {
                     lost: trial.tried - trial.unmade.min(trial.tried),
                     validity: if trial.generator_late { Validity::GeneratorLimited } else { Validity::Valid },
                 })
-                .map_err(|e| failed("search")(&e))?;
+                .map_err(|e| Stop::failed("search")(&e))?;
         }
     }
 
     /// Only where a search begins, never where it ends.
     fn found_before(&self) -> Option<f64> {
         let same = |figure: &&Figure| {
-            (figure.engines, figure.design, figure.quantity) == (self.lineup, self.design, Quantity::ConnectionRate)
+            (figure.engines, figure.design, figure.quantity)
+                == (self.turn.lineup, self.turn.design, Quantity::ConnectionRate)
         };
         self.session.record.measured.figures.iter().find(same).map(|figure| figure.median).filter(|rate| *rate > 0.0)
     }
@@ -170,6 +116,7 @@ impl Device<'_, '_, '_> {
         let (background, all) = (churn.background, churn.background + churn.connections);
         let mut connections = self.connections(all)?;
         self.empty(&mut connections)?;
+        self.subject.set_kernel_time_wait(self.bench, churn.kernel_time_wait_s)?;
         let gently = |what| {
             let (schedule, takes_ns) = in_turn(background, GENTLE_PER_S);
             (vec![Work::new(what, 0..background, schedule)], takes_ns)
@@ -189,20 +136,30 @@ impl Device<'_, '_, '_> {
         let (work, takes_ns) = gently(What::Ask);
         let asked = self.trial(&mut connections, Purpose::Check, work, GENTLE_PER_S, takes_ns)?;
         let (work, takes_ns) = gently(What::Close);
-        self.trial(&mut connections, Purpose::Close, work, GENTLE_PER_S, takes_ns)?;
+        let closed = self.trial(&mut connections, Purpose::Close, work, GENTLE_PER_S, takes_ns)?;
+        let mut drops: Vec<Dropped> = Vec::new();
+        for drop in [&made, &churned, &asked, &closed].into_iter().flat_map(|trial| &trial.drops) {
+            match drops.iter_mut().find(|known| (known.place, &known.reason) == (drop.place, &drop.reason)) {
+                Some(known) => known.frames += drop.frames,
+                None => drops.push(drop.clone()),
+            }
+        }
 
         let entries_at_end = self.entries()?;
-        let entries_later = self.entries_after(churn.empty_after_s);
+        let mut entries_later = self.entries_after(churn.empty_after_s);
+        entries_later.extend(self.kernel_entries_later(churn.kernel_time_wait_s)?);
+        self.subject.set_kernel_time_wait(self.bench, TIME_WAIT_S)?;
         self.session.record.measured.churns.push(ChurnOutcome {
-            round: self.round,
-            engines: self.lineup,
-            design: self.design,
+            round: self.turn.round,
+            engines: self.turn.lineup,
+            design: self.turn.design,
             background: made.made,
             alive_after: asked.alive,
             churned: (churned.tried, churned.unmade),
             rate_per_s,
             keepalives: (churned.asked, churned.alive),
             entries_at_end,
+            drops,
             entries_later,
         });
         self.latencies(&churned);
@@ -237,16 +194,16 @@ impl Device<'_, '_, '_> {
         let transfer = scenario.transfer;
         self.subject.empty_tables(self.bench)?;
         let mut transfers = Transfers::new(Setting {
-            client: scenario.topology.pods.first,
-            client_endpoint: self.subject.initiator(self.bench),
-            server: std::net::SocketAddrV4::new(scenario.topology.internet.server_first, scenario.dst_port),
-            server_endpoint: self.subject.responder(self.bench),
+            client: scenario.devices.topology.pods.first,
+            client_endpoint: self.subject.initiator(self.bench).endpoint,
+            server: std::net::SocketAddrV4::new(scenario.devices.topology.internet.server_first, scenario.dst_port),
+            server_endpoint: self.subject.responder(self.bench).endpoint,
             first_port: scenario.src_ports.first,
             flows: transfer.flows,
             bytes: transfer.bytes,
             loss_ppm: transfer.loss_ppm,
             mtu: FRAME_LEN - ethernet::HEADER_LEN,
-            seed: self.seed,
+            seed: self.turn.seed,
         });
         let patience_ns = u64::from(transfer.patience_s) * 1_000_000_000;
         let account = self.subject.session(self.bench, &mut transfers, patience_ns)?;
@@ -257,9 +214,9 @@ impl Device<'_, '_, '_> {
         let [client, server] = transfers.segments().map(counts);
         let took_ns = transfers.done_ns();
         let outcome = TransferOutcome {
-            round: self.round,
-            engines: self.lineup,
-            design: self.design,
+            round: self.turn.round,
+            engines: self.turn.lineup,
+            design: self.turn.design,
             flows: (u64::from(transfer.flows), transfers.finished()),
             bytes,
             wrong_bytes,
@@ -278,7 +235,7 @@ impl Device<'_, '_, '_> {
     }
 
     fn add(&mut self, quantity: Quantity, value: Option<f64>, generator_bound: bool) {
-        self.session.record.measured.add((self.lineup, self.design), quantity, value, generator_bound);
+        self.session.record.measured.add((self.turn.lineup, self.turn.design), quantity, value, generator_bound);
     }
 }
 

@@ -1,10 +1,8 @@
 //! What is to be measured.
 
+use natrig_bench::devices::Settings;
 use natrig_bench::scenario as bench;
-use natrig_bench::scenario::{
-    Design, Engine, FrameSize, Layer, Limits, Link, Measure, PortRange, Rate, TrafficDirection, Word,
-};
-use natrig_lab::topology::Topology;
+use natrig_bench::scenario::{FrameSize, PortRange, TrafficDirection, Word};
 use natrig_traffic::Arrivals;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,22 +10,9 @@ use serde::{Deserialize, Serialize};
 /// One file of `test = "tcp"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scenario {
-    /// What the report is headed with.
-    pub title: String,
-    /// The question that the scenario answers, in words.
-    pub question: String,
-    /// The designs to measure.
-    pub designs: Vec<Design>,
-    /// Engines to measure, each standing at both layers; empty: what the layers name themselves.
-    pub engines: Vec<Engine>,
-    /// What all randomness comes from.
-    pub seed: u64,
-    /// The address plan.
-    pub topology: Topology,
-    /// What translates at the node in the designs that do.
-    pub node: Layer,
-    /// What translates at the gateway in the designs that do.
-    pub gateway: Layer,
+    /// What is measured, and where.
+    #[serde(flatten)]
+    pub devices: Settings,
     /// What to measure.
     pub parts: Vec<Part>,
     /// How often; the order of designs is drawn anew in each round.
@@ -42,10 +27,6 @@ pub struct Scenario {
     pub churn: Churn,
     /// Flows that carry something.
     pub transfer: Transfer,
-    /// When a trial counts.
-    pub limits: Limits,
-    /// How frames travel.
-    pub link: Link,
 }
 
 natrig_bench::words! {
@@ -84,8 +65,12 @@ pub struct Churn {
     pub rate_fraction: f64,
     /// Keepalives in a second, over the background in turn.
     pub keepalives_per_s: u32,
-    /// How much later tables must be empty, in seconds: beyond every timer of a connection that is closed.
+    /// How much later the tables of natrig's own NATs must be empty, in seconds of their clock, which is moved on: beyond every timer of a
+    /// connection that is closed.
     pub empty_after_s: u32,
+    /// How long the kernel remembers a connection after its close, in seconds: its clock cannot be moved on, so it is told so, and a
+    /// little later its tables must be empty.
+    pub kernel_time_wait_s: u32,
 }
 
 /// Flows that carry something.
@@ -103,19 +88,11 @@ pub struct Transfer {
 
 impl Default for Scenario {
     fn default() -> Self {
-        let quick = bench::Scenario::quick();
         Self {
-            title: String::new(),
-            question: String::new(),
-            designs: quick.designs,
-            engines: Vec::new(),
-            seed: quick.seed,
-            topology: quick.topology,
-            node: quick.node,
-            gateway: quick.gateway,
+            devices: Settings::default(),
             parts: Part::ALL.to_vec(),
             rounds: 5,
-            src_ports: quick.traffic.src_ports,
+            src_ports: bench::Scenario::quick().traffic.src_ports,
             dst_port: 80,
             rate: ConnectionRate { connections: 20_000, min_cps: 1000, max_cps: 4_000_000, error: 0.05 },
             churn: Churn {
@@ -124,10 +101,9 @@ impl Default for Scenario {
                 rate_fraction: 0.5,
                 keepalives_per_s: 20_000,
                 empty_after_s: 600,
+                kernel_time_wait_s: 1,
             },
             transfer: Transfer { flows: 8, bytes: 4 << 20, loss_ppm: 1000, patience_s: 20 },
-            limits: quick.limits,
-            link: quick.link,
         }
     }
 }
@@ -145,32 +121,20 @@ impl Scenario {
 
     /// How many different tuples there are.
     pub(crate) fn tuples_max(&self) -> u64 {
-        let addresses = u64::from(self.topology.pods.count) * u64::from(self.topology.internet.server_count);
+        let topology = &self.devices.topology;
+        let addresses = u64::from(topology.pods.count) * u64::from(topology.internet.server_count);
         addresses * u64::from(self.src_ports.count())
     }
 
     /// The world that all this happens in. Its frames are as long as a transfer's.
     pub(crate) fn world(&self) -> bench::Scenario {
-        bench::Scenario {
-            title: self.title.clone(),
-            question: self.question.clone(),
-            designs: self.designs.clone(),
-            engines: self.engines.clone(),
-            seed: self.seed,
-            topology: self.topology.clone(),
-            node: self.node.clone(),
-            gateway: self.gateway.clone(),
-            traffic: bench::Traffic {
-                flows: self.connections_max(),
-                frame_sizes: vec![FrameSize::Bytes(1518)],
-                schedule: Arrivals::Constant,
-                direction: TrafficDirection::Both,
-                dst_port: self.dst_port,
-                src_ports: self.src_ports,
-            },
-            measure: Measure { rate: Rate::FixedPps(1000), ..bench::Scenario::quick().measure },
-            limits: self.limits.clone(),
-            link: self.link.clone(),
-        }
+        self.devices.world(bench::Traffic {
+            flows: self.connections_max(),
+            frame_sizes: vec![FrameSize::Bytes(1518)],
+            schedule: Arrivals::Constant,
+            direction: TrafficDirection::Both,
+            dst_port: self.dst_port,
+            src_ports: self.src_ports,
+        })
     }
 }

@@ -19,8 +19,13 @@ impl Tell for Tcp {
             document.push(Block::Table(churned(record, churns)));
         }
         for outcome in churns.iter().filter(|outcome| !outcome.holds()) {
-            let words =
-                format!("design {} of {}, round {}: see the table", outcome.design, outcome.engines, outcome.round);
+            let dropped: Vec<String> = outcome
+                .drops
+                .iter()
+                .map(|drop| format!("{} × {} at {}", drop.frames, drop.reason, drop.place))
+                .collect();
+            let why = if dropped.is_empty() { "no frame was lost".to_owned() } else { dropped.join(", ") };
+            let words = format!("design {} of {}, round {}: {why}", outcome.design, outcome.engines, outcome.round);
             document.push(Block::Alarm("LOST OR LEFT".to_owned(), words));
         }
         if !transfers.is_empty() {
@@ -137,9 +142,10 @@ fn churned(record: &RecordOf<Tcp>, churns: &[ChurnOutcome]) -> Table {
         ]);
     }
     table.note = format!(
-        "Entries: of node and gateway when all connections are closed, and {} s later, when the timers of natrig's own NATs have run out \
-         (their time is moved on; the kernel's cannot be).",
-        record.scenario.churn.empty_after_s
+        "Entries: of node and gateway when all connections are closed, and later, when every timer must have run out: {} s for natrig's own \
+         NATs, whose time is moved on; for the kernel, which is told to remember a closed connection for {} s, as long as that takes and \
+         some seconds more.",
+        record.scenario.churn.empty_after_s, record.scenario.churn.kernel_time_wait_s
     );
     table
 }

@@ -182,6 +182,10 @@ impl Talk for Transfers {
     }
 
     fn poll(&mut self, ends: &mut Ends, now_ns: u64, _: bool) -> Result<Polled, RigError> {
+        if now_ns < self.epoch_ns {
+            // Flows begin at the epoch, when whoever is between the ends has begun to listen.
+            return Ok(Polled { arrived: 0, all_sent: false });
+        }
         let arrived = self.client.poll(&mut *ends.pods, now_ns)? + self.server.poll(&mut *ends.internet, now_ns)?;
         self.write(now_ns);
         self.read(now_ns);

@@ -7,10 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use natrig_bench::environment;
-use natrig_bench::result::{Program, SCHEMA_VERSION, Status};
+use natrig_bench::result::{Program, Status};
 use natrig_bench::scenario::Design;
-use natrig_bench::test::{Record, RecordOf, Session, Test, Watcher};
-use natrig_lab::host::HostFacts;
+use natrig_bench::test::{Record, RecordOf, Session, Test};
 use natrig_lab::privilege;
 use natrig_report::record;
 use natrig_report::terminal::Options;
@@ -18,36 +17,18 @@ use natrig_tcp::Tcp;
 use natrig_tcp::result::{Purpose, Quantity};
 use natrig_tcp::scenario::Scenario;
 
-struct Quiet;
-
-impl Watcher<Tcp> for Quiet {
-    fn phase(&mut self, _: &str, _: f64) {}
-    fn record(&mut self, _: &RecordOf<Tcp>) {}
-}
-
 fn measure(text: &str) -> RecordOf<Tcp> {
     let text = format!("test = \"tcp\"\nrounds = 1\nlink = {{ kind = \"memory\", slots = 65_536 }}\n{text}");
     let read = Tcp::read(&text, Path::new("test.toml"), &["cilium-bpf", "aws-natgw"]);
     let mut scenario: Scenario = read.unwrap_or_else(|fault| panic!("{}", fault.message));
-    scenario.limits.send_lag_p99_us = u32::MAX;
-    scenario.limits.overrun = f64::MAX;
-    let record = Record {
-        schema_version: SCHEMA_VERSION,
-        test: Tcp::NAME.to_owned(),
-        natrig: Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() },
-        status: Status::Running,
-        started_at: String::new(),
-        elapsed_ns: 0,
-        command: Vec::new(),
-        scenario,
-        host: HostFacts::read(),
-        environment: environment("memory", None, Vec::new()),
-        measured: Default::default(),
-        warnings: Vec::new(),
-    };
+    scenario.devices.limits.send_lag_p99_us = u32::MAX;
+    scenario.devices.limits.overrun = f64::MAX;
+    let program = Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() };
+    let environment = environment("memory", None, Vec::new());
+    let record = Record::begun(Tcp::NAME, program, String::new(), scenario, environment);
     let (privilege, cancel) = (privilege::enter(), AtomicBool::new(false));
     let mut session =
-        Session { record, privilege: &privilege, watcher: &mut Quiet, cancel: &cancel, started: Instant::now() };
+        Session { record, privilege: &privilege, watcher: &mut (), cancel: &cancel, started: Instant::now() };
     let status = Tcp::run(&mut session).unwrap();
     session.record.status = status;
     session.record

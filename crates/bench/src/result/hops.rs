@@ -23,8 +23,8 @@ pub enum Tap {
     Received,
 }
 
-/// Time between the taps of the way to the servers, of a sample of the delivered frames. A layer that the kernel stands at has no taps: its
-/// time is in the leg across it.
+/// Time between the taps of the way to the servers, of a sample of the delivered frames. A layer that the kernel stands at has no taps: no
+/// program of ours sees frames there. Its time is in the leg across it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hops {
     /// One frame in so many was stamped.

@@ -65,8 +65,8 @@ pub(crate) struct Links {
     _redirects: Vec<Redirect>,
     /// Ends of the way where nothing stands: programs that drop whatever arrives.
     _drops: Vec<Box<dyn Link>>,
-    /// Whether threads of the kernel's take in what the generator sends.
-    into_threads: bool,
+    /// Whether threads of the kernel's take in what is sent at the pods' end, and at the servers'.
+    into_threads: [bool; 2],
     /// Where frames end, most longer ones are cut to so many bytes.
     heads: Option<usize>,
     /// Longest frame that all of them carry, in bytes.
@@ -111,7 +111,7 @@ impl Links {
             layers: LayerLinks { node, gateway },
             _redirects: Vec::new(),
             _drops: Vec::new(),
-            into_threads: false,
+            into_threads: [false; 2],
             heads: None,
             frame_len_max,
         }
@@ -131,7 +131,8 @@ impl Links {
         frame_len_max: usize,
     ) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
-        let into_threads = lineup.first() == Engine::Nftables && kernel == KernelWork::Threads;
+        let into_threads =
+            [lineup.first(), lineup.gateway].map(|engine| engine == Engine::Nftables && kernel == KernelWork::Threads);
         let heads = (how == OpenLink::RingToHeads).then_some(HEAD_BYTES);
         let how = if heads.is_some() { OpenLink::Ring } else { how };
         let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
@@ -144,10 +145,11 @@ impl Links {
             let [link] = exactly(within(lease, namespace, &interfaces, open)?);
             Ok(link)
         };
-        // A call that ends before the last of its live frames is consumed leaves its pool of pages to be looked for, a second later,
-        // among all those left (kernel: `page_pool_release_retry`, `mem_allocator_disconnect`): some thousand calls on, the generator's
-        // processor does nothing else. A thread of the kernel's consumes when it likes.
-        let start_live_min = if into_threads { usize::MAX } else { LIVE_FRAMES_MIN };
+        // Ends that send into threads of the kernel's send no live frames. A call that ends before the last of them is consumed leaves its
+        // pool of pages to be looked for, a second later, among all those left (kernel: `page_pool_release_retry`,
+        // `mem_allocator_disconnect`): some thousand calls on, the sender's processor does nothing else. Threads consume when they like.
+        let [pods_live_min, internet_live_min] =
+            into_threads.map(|threads| if threads { usize::MAX } else { LIVE_FRAMES_MIN });
         let mut drops = Vec::new();
         if lineup.gateway == Engine::Absent && matches!(how, OpenLink::Ring | OpenLink::RingToHeads | OpenLink::Xdp) {
             // A ring that is full for ever. Others that arrive by no NAPI are dropped by the kernel, as nobody's.
@@ -178,8 +180,8 @@ impl Links {
         let gateway = double(lineup.gateway, Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
             tester: Ends {
-                pods: single(lineup.start(), start_live_min)?,
-                internet: single(Port::Internet, LIVE_FRAMES_MIN)?,
+                pods: single(lineup.start(), pods_live_min)?,
+                internet: single(Port::Internet, internet_live_min)?,
             },
             layers: LayerLinks { node, gateway },
             _redirects: redirects,
@@ -205,9 +207,9 @@ impl Links {
         self.tester.pods.describe()
     }
 
-    /// Frames that the generator should hand over at once, at most: enough to spread what a call costs, few enough to keep latency
+    /// Frames that should be handed over at once at an end, at most: enough to spread what a call costs, few enough to keep latency
     /// honest.
-    pub(crate) fn generator_burst(&self) -> usize {
+    pub(crate) fn burst(&self, end: Place) -> usize {
         let burst = match self.describe().kind {
             // More of the large ones fill the rings that they go to.
             LinkKind::Ring if self.frame_len_max > FRAME_LEN_SMALL => BURST_MAX / 2,
@@ -216,17 +218,23 @@ impl Links {
             LinkKind::Packet => 64,
             LinkKind::Pnet => 1,
         };
-        if self.into_threads { burst.min(VETH_RING_FRAMES / 4) } else { burst }
+        if self.is_into_threads(end) { burst.min(VETH_RING_FRAMES / 4) } else { burst }
     }
 
-    /// What becomes of generated frames that the link does not take: in memory, and before a thread of the kernel's, the ring that has no
-    /// room for them is the next box's receive ring.
-    pub(crate) fn refused(&self) -> Refused {
+    /// What becomes of frames that an end's link does not take: in memory, and before a thread of the kernel's, the ring that has no room
+    /// for them is the next box's receive ring.
+    pub(crate) fn refused(&self, end: Place) -> Refused {
         match self.describe().kind {
             LinkKind::Memory => Refused::Lose,
-            LinkKind::Ring | LinkKind::Xdp | LinkKind::Packet | LinkKind::Pnet if self.into_threads => Refused::Lose,
+            LinkKind::Ring | LinkKind::Xdp | LinkKind::Packet | LinkKind::Pnet if self.is_into_threads(end) => {
+                Refused::Lose
+            }
             LinkKind::Ring | LinkKind::Xdp | LinkKind::Packet | LinkKind::Pnet => Refused::Wait,
         }
+    }
+
+    fn is_into_threads(&self, end: Place) -> bool {
+        self.into_threads[usize::from(end == Place::Internet)]
     }
 
     /// Throws away what still lies in the receive rings, until `quiet_polls` rounds in a row found nothing.

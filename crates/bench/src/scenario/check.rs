@@ -69,7 +69,7 @@ impl Scenario {
         needed_s.clamp(Self::quick().measure.time_limit_s, *bounds::TIME_LIMIT_S.end())
     }
 
-    fn cells_per_round(&self) -> u64 {
+    pub(super) fn cells_per_round(&self) -> u64 {
         (self.lineups().len() * self.designs.len() * self.traffic.frame_sizes.len()) as u64
     }
 

@@ -10,7 +10,8 @@ crate::words! {
         Quick = "quick",
         /// Less than three minutes: MLRsearch with trials of 100 ms, eight rounds to compare designs within.
         Ci = "ci",
-        /// As long as it takes: MLRsearch as FD.io CSIT sets it, ten rounds.
+        /// Less than twenty minutes for four designs: NDR and PDR from trials of 200 ms over 64,512 flows, latency at
+        /// six loads, new connections, usable ports; as many rounds as it takes to decide, twelve at most.
         Nightly = "nightly",
         /// RFC 2544 to the letter: trials of 60 s, twenty rounds.
         Rfc = "rfc",
@@ -23,10 +24,12 @@ impl Scenario {
         let quick = Self::quick().measure;
         let short =
             MlrSearch { width: 0.02, initial_trial_ms: 100, duration_sum_ms: 700, budget_s: 8, ..MlrSearch::CSIT };
+        let longer =
+            MlrSearch { width: 0.01, initial_trial_ms: 100, duration_sum_ms: 1500, budget_s: 15, ..MlrSearch::CSIT };
         let (rounds, trial_ms, latency_ms, rate) = match effort {
             Effort::Quick => (quick.rounds, quick.trial_ms, quick.latency_ms, quick.rate),
             Effort::Ci => (8, 100, 400, Rate::Mlrsearch(short)),
-            Effort::Nightly => (10, 1000, 5000, Rate::Mlrsearch(MlrSearch::CSIT)),
+            Effort::Nightly => (NIGHTLY_ROUNDS, 200, NIGHTLY_LATENCY_MS, Rate::Mlrsearch(longer)),
             Effort::Rfc => (20, 60_000, 60_000, Rate::Mlrsearch(MlrSearch::RFC2544)),
         };
         let rate = if let Rate::FixedPps(_) = self.measure.rate { self.measure.rate } else { rate };
@@ -39,12 +42,17 @@ impl Scenario {
             self.measure.connections =
                 CONNECTIONS.min(self.tuples_max()).min(servers.saturating_mul(CONNECTIONS_PER_SERVER));
         }
+        if effort == Effort::Nightly {
+            self.traffic.flows = self.traffic.flows.max(FLOWS.min(self.tuples_max()));
+            (self.measure.first_look, self.measure.look_every) = (FIRST_LOOK, LOOK_EVERY);
+        }
         self.measure =
             Measure { rounds, trial_ms, latency_ms, rate, time_limit_s: quick.time_limit_s, ..self.measure.clone() };
         self.measure.time_limit_s = match effort {
             Effort::Quick => quick.time_limit_s,
             Effort::Ci => CI_LIMIT_S,
-            Effort::Nightly | Effort::Rfc => self.sufficient_time_limit_s(),
+            Effort::Nightly => NIGHTLY_CELL_S.saturating_mul(u32::try_from(self.cells_per_round()).unwrap_or(u32::MAX)),
+            Effort::Rfc => self.sufficient_time_limit_s(),
         };
     }
 }
@@ -64,6 +72,22 @@ const NEW_FLOWS: u32 = 6000;
 /// When `ci` starts no further round; with building the world, the TCP checks and the report it stays below three minutes.
 const CI_LIMIT_S: u32 = 160;
 
+/// As many flows as CSIT's smallest NAT44 suite.
+const FLOWS: u32 = 64_512;
+
+/// The most rounds of `nightly`, and after which it is looked whether everything is decided: from the first on with which an exact test
+/// can say anything at the share of 5 % that it is given.
+const NIGHTLY_ROUNDS: u32 = 12;
+const FIRST_LOOK: u32 = 7;
+const LOOK_EVERY: u32 = 2;
+
+/// At the lowest load that is just enough for the 99th percentile.
+const NIGHTLY_LATENCY_MS: u32 = 600;
+
+/// No further round of `nightly` is started that would end after so many seconds for each design, engine and frame size: nineteen
+/// minutes for four designs.
+const NIGHTLY_CELL_S: u32 = 285;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +102,13 @@ mod tests {
         let mut scenario = Scenario::quick();
         scenario.set_effort(Effort::Quick);
         assert_eq!(scenario, Scenario::quick());
+        scenario.set_effort(Effort::Nightly);
+        assert!(scenario.measure.time_limit_s <= 1200, "{}", scenario.measure.time_limit_s);
+        assert_eq!((scenario.traffic.flows, scenario.measure.latency_loads.len()), (64_512, 6));
+        assert!(scenario.measure.connections > 0);
+        let looks = scenario.measure.looks().unwrap();
+        assert!(looks.is_look(FIRST_LOOK) && looks.cap() == NIGHTLY_ROUNDS);
+        let mut scenario = Scenario::quick();
         scenario.set_effort(Effort::Rfc);
         assert_eq!((scenario.measure.rounds, scenario.measure.trial_ms), (20, 60_000));
         scenario.measure.rate = Rate::FixedPps(1000);

@@ -24,37 +24,64 @@ pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let Scenario { title, question, designs, engines, seed, topology, node, gateway, traffic, measure, limits, link } =
         &mut scenario;
+    let mut slots = Slots { title, question, designs, engines, seed, topology, node, gateway, limits, link };
     let spots = walk(input, |top| {
-        top.set("title", title, text);
-        top.set("question", question, text);
-        top.set_list("designs", designs, one_or_more(Design::ALL.len(), word));
-        top.set_list("engines", engines, one_or_more(Engine::ALL.len(), word));
-        top.set("seed", seed, whole(bounds::SEED));
-        top.section("topology", |section| read_topology(section, topology));
-        top.section("node", |section| read_layer(section, node, folder, known_profiles));
-        top.section("gateway", |section| read_layer(section, gateway, folder, known_profiles));
+        slots.read(top, folder, known_profiles);
         top.section("traffic", |section| read_traffic(section, traffic));
         top.section("measure", |section| read_measure(section, measure));
-        top.section("limits", |section| read_limits(section, limits));
-        top.section("link", |section| read_link(section, link));
     })?;
-    scenario.designs.sort_unstable();
-    for (setting, layer, addresses) in [
-        ("node.nat", &mut scenario.node, &scenario.topology.node.addresses),
-        ("gateway.nat", &mut scenario.gateway, &scenario.topology.gateway.addresses),
-    ] {
-        if !spots.typed(setting) && addresses.len() > 1 {
-            layer.nat = KernelAddress::Snat;
-        }
-    }
+    slots.settle(&spots);
     if !spots.typed("measure.time_limit_s") {
         scenario.measure.time_limit_s = scenario.sufficient_time_limit_s();
     }
     Ok((scenario, spots))
 }
 
+/// Where the settings go that a scenario has whatever it measures.
+#[derive(Debug)]
+pub(crate) struct Slots<'s> {
+    pub(crate) title: &'s mut String,
+    pub(crate) question: &'s mut String,
+    pub(crate) designs: &'s mut Vec<Design>,
+    pub(crate) engines: &'s mut Vec<Engine>,
+    pub(crate) seed: &'s mut u64,
+    pub(crate) topology: &'s mut Topology,
+    pub(crate) node: &'s mut Layer,
+    pub(crate) gateway: &'s mut Layer,
+    pub(crate) limits: &'s mut Limits,
+    pub(crate) link: &'s mut Link,
+}
+
+impl Slots<'_> {
+    pub(crate) fn read(&mut self, top: &mut Section<'_, '_>, folder: &Path, known_profiles: &[&str]) {
+        top.set("title", self.title, text);
+        top.set("question", self.question, text);
+        top.set_list("designs", self.designs, one_or_more(Design::ALL.len(), word));
+        top.set_list("engines", self.engines, one_or_more(Engine::ALL.len(), word));
+        top.set("seed", self.seed, whole(bounds::SEED));
+        top.section("topology", |section| read_topology(section, self.topology));
+        top.section("node", |section| read_layer(section, self.node, folder, known_profiles));
+        top.section("gateway", |section| read_layer(section, self.gateway, folder, known_profiles));
+        top.section("limits", |section| read_limits(section, self.limits));
+        top.section("link", |section| read_link(section, self.link));
+    }
+
+    /// What follows from what was typed: a kernel that has several addresses to translate to does so by `snat`.
+    pub(crate) fn settle(&mut self, spots: &Spots) {
+        self.designs.sort_unstable();
+        for (setting, layer, addresses) in [
+            ("node.nat", &mut *self.node, &self.topology.node.addresses),
+            ("gateway.nat", &mut *self.gateway, &self.topology.gateway.addresses),
+        ] {
+            if !spots.typed(setting) && addresses.len() > 1 {
+                layer.nat = KernelAddress::Snat;
+            }
+        }
+    }
+}
+
 /// The section `topology`: one address plan for all designs.
-pub fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
+fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
     section.set("mtu", &mut topology.mtu, whole(MIN_MTU..=bounds::MTU_MAX));
     section.set("queues", &mut topology.queues, whole(1..=MAX_QUEUES));
     let address = || parsed::<Ipv4Addr>("an IPv4 address", "10.0.0.10");
@@ -130,7 +157,7 @@ pub fn read_topology(section: &mut Section<'_, '_>, topology: &mut Topology) {
 }
 
 /// The sections `node` and `gateway`: what translates there.
-pub fn read_layer(section: &mut Section<'_, '_>, layer: &mut Layer, folder: &Path, known_profiles: &[&str]) {
+fn read_layer(section: &mut Section<'_, '_>, layer: &mut Layer, folder: &Path, known_profiles: &[&str]) {
     section.set("engine", &mut layer.engine, word);
     section.set("profile", &mut layer.profile, profile(folder, known_profiles));
     section.set("nat", &mut layer.nat, word);
@@ -212,7 +239,7 @@ fn read_mlrsearch(section: &mut Section<'_, '_>, search: &mut MlrSearch) {
 }
 
 /// The section `limits`: when a trial counts.
-pub fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
+fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
     section.set("send_lag_p99_us", &mut limits.send_lag_p99_us, whole(bounds::SEND_LAG_US));
     section.set("overrun", &mut limits.overrun, number(bounds::OVERRUN));
     section.set("disturbed", &mut limits.disturbed, number(bounds::DISTURBED));
@@ -220,7 +247,7 @@ pub fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {
 }
 
 /// The section `link`: how frames travel.
-pub fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
+fn read_link(section: &mut Section<'_, '_>, link: &mut Link) {
     section.set("kind", &mut link.kind, word);
     section.set("kernel", &mut link.kernel, word);
     section.set("slots", &mut link.slots, |value| whole(bounds::SLOTS)(value).map(Some));

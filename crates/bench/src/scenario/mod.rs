@@ -21,7 +21,7 @@ pub use natrig_lab::plan::PortChoice;
 
 pub use check::Violation;
 pub use effort::Effort;
-pub use format::{read_layer, read_limits, read_link, read_topology};
+pub(crate) use format::Slots;
 pub use model::{
     FrameMix, FrameSize, Layer, Limits, Lineup, Link, Measure, MlrSearch, Placement, PortRange, Rate, Scenario, Search,
     Traffic,

@@ -4,7 +4,7 @@
 //! * Of paired blocks: [`log_ratios`], [`hodges_lehmann`], [`walsh_interval`], [`bca_interval`], exact [`sign_flip_p`] and
 //!   [`signed_rank_p`], and what follows from them: [`compare`] gives a [`Verdict`]. Where there are no blocks, [`compare_unpaired`].
 //! * Over many comparisons: [`benjamini_hochberg`]; over time within one: [`Looks`].
-//! * Of the 2×2: [`factorial`]; of two layers' latencies: [`convolve`]; of a history: [`change_points`].
+//! * Of two layers' latencies: [`convolve`]; of a history: [`change_points`].
 //!
 //! Randomness comes from a seed given by the caller; the same seed gives the same figures.
 
@@ -12,7 +12,6 @@ mod bootstrap;
 mod change_point;
 mod convolve;
 mod distribution;
-mod factorial;
 mod multiple;
 mod paired;
 mod quantile;
@@ -26,7 +25,6 @@ use serde::{Deserialize, Serialize};
 pub use bootstrap::{BootstrapError, bca_interval};
 pub use change_point::{ChangePoint, ChangeSettings, change_points};
 pub use convolve::{ConvolveError, convolve};
-pub use factorial::{Block, Effect, Factorial, factorial, rate_without_interaction_pps};
 pub use multiple::benjamini_hochberg;
 pub use paired::{
     PairError, SIGN_FLIP_PAIRS, hodges_lehmann, log_ratios, sign_flip_p, signed_rank_p, smallest_p, walsh_interval,

@@ -13,6 +13,7 @@ use super::netlink::{Ask, Netlink, attributes, find};
 /// Numbers from `linux/netfilter/nfnetlink.h` and `linux/netfilter/nfnetlink_conntrack.h`.
 mod number {
     const NFNL_SUBSYS_CTNETLINK: u16 = 1 << 8;
+    pub(super) const IPCTNL_MSG_CT_GET: u16 = NFNL_SUBSYS_CTNETLINK | 1;
     pub(super) const IPCTNL_MSG_CT_DELETE: u16 = NFNL_SUBSYS_CTNETLINK | 2;
     pub(super) const IPCTNL_MSG_CT_GET_STATS_CPU: u16 = NFNL_SUBSYS_CTNETLINK | 4;
     pub(super) const IPCTNL_MSG_CT_GET_STATS: u16 = NFNL_SUBSYS_CTNETLINK | 5;
@@ -125,6 +126,13 @@ impl Conntrack {
             .iter()
             .find_map(|reply| be32(find(reply, number::CTA_STATS_GLOBAL_ENTRIES)?))
             .ok_or_else(|| io::Error::other("the kernel does not say how many connections there are"))
+    }
+
+    /// Connections whose time is not over yet. Others stay in the table, and among [`Self::entries`], until somebody comes across them; a
+    /// dump does (`ctnetlink_dump_table`).
+    pub(super) fn live(&mut self) -> io::Result<u32> {
+        let connections = self.netlink.ask(number::IPCTNL_MSG_CT_GET, Ask::All, HEADER, &[])?;
+        Ok(u32::try_from(connections.len()).unwrap_or(u32::MAX))
     }
 
     /// Deletes all connections, and waits until they have gone.

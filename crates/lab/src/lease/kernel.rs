@@ -118,6 +118,15 @@ impl KernelBox {
         outcome.map_err(|source| self.conntrack_error(source))
     }
 
+    /// Of these, connections whose time is not over yet; the kernel removes the others when it comes across them.
+    ///
+    /// # Errors
+    /// [`KernelBoxError::Conntrack`].
+    pub fn live_connections(&mut self) -> Result<u32, KernelBoxError> {
+        let outcome = self.conntrack.live();
+        outcome.map_err(|source| self.conntrack_error(source))
+    }
+
     /// What the kernel has counted.
     ///
     /// # Errors

@@ -46,10 +46,28 @@ impl Plan {
                 let (key, value) = (key.to_owned(), value.to_owned());
                 plan.steps.push(Step::Sysctl { namespace: namespace(), key, value, optional: true });
             }
+            plan.steps.push(Step::Sysctl {
+                namespace: namespace(),
+                key: TIME_WAIT.to_owned(),
+                value: TIME_WAIT_S.to_string(),
+                optional: true,
+            });
             plan.steps.push(Step::ConntrackRoom { namespace: namespace(), connections });
             plan.steps.push(Step::ForgetConnections { namespace: namespace() });
         }
         plan
+    }
+
+    /// Has the kernel at its boxes forget a TCP connection so many seconds after both ends have closed it; see [`TIME_WAIT_S`].
+    pub fn time_wait(boxes: Boxes, seconds: u32) -> Self {
+        let at_box = [Port::NodeOutside, Port::GatewayOutside].into_iter().filter(|port| boxes.is_kernel(*port));
+        let step = |port: Port| Step::Sysctl {
+            namespace: port.namespace().to_owned(),
+            key: TIME_WAIT.to_owned(),
+            value: seconds.to_string(),
+            optional: true,
+        };
+        Self { steps: at_box.map(step).collect() }
     }
 
     /// A world for programs: the kernel's own stack at the two ends, all pods in one namespace, all servers in another. Every
@@ -198,13 +216,17 @@ const SETTINGS: [(&str, &str, bool); 4] = [
 /// How the kernel tracks connections (`Documentation/networking/nf_conntrack-sysctl.rst`). Mappings must outlive every trial: what
 /// expires in between is for tests of timers. A veth has no hardware that has looked at checksums already, as network cards have; so
 /// the kernel is told that it need not.
-const CONNTRACK_SETTINGS: [(&str, &str); 5] = [
+const CONNTRACK_SETTINGS: [(&str, &str); 4] = [
     ("net.netfilter.nf_conntrack_udp_timeout", "3600"),
     ("net.netfilter.nf_conntrack_udp_timeout_stream", "3600"),
     ("net.netfilter.nf_conntrack_tcp_timeout_established", "432000"),
-    ("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "120"),
     ("net.netfilter.nf_conntrack_checksum", "0"),
 ];
+
+const TIME_WAIT: &str = "net.netfilter.nf_conntrack_tcp_timeout_time_wait";
+
+/// How long the kernel remembers a TCP connection that both ends have closed, in seconds, unless told otherwise: its own default.
+pub const TIME_WAIT_S: u32 = 120;
 
 impl Port {
     /// Where the interface lies.
@@ -297,8 +319,8 @@ nat       gateway:outside: masquerade, fully-random
 sysctl    gateway: net.netfilter.nf_conntrack_udp_timeout = 3600 (if there is one)
 sysctl    gateway: net.netfilter.nf_conntrack_udp_timeout_stream = 3600 (if there is one)
 sysctl    gateway: net.netfilter.nf_conntrack_tcp_timeout_established = 432000 (if there is one)
-sysctl    gateway: net.netfilter.nf_conntrack_tcp_timeout_time_wait = 120 (if there is one)
 sysctl    gateway: net.netfilter.nf_conntrack_checksum = 0 (if there is one)
+sysctl    gateway: net.netfilter.nf_conntrack_tcp_timeout_time_wait = 120 (if there is one)
 room      gateway: net.netfilter.nf_conntrack_max at least 2000
 forget    gateway: all connections
 ";

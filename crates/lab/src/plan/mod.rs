@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::draft::Draft;
+pub use self::four_box::TIME_WAIT_S;
 pub use self::kernel_nat::{KernelNat, PortChoice, Translate};
 pub use self::routing::{Mark, RoutingRule, TABLE_MAIN};
 use crate::net::{Ipv4Net, mac_text};

@@ -1,6 +1,7 @@
 //! Where frames spend their time on the way, where the slowest lost theirs, and what knowing that costs.
 
 use natrig_bench::result::{Hops, Independent, Leg, Quantiles, RunResult, StampCost, Tap};
+use natrig_bench::scenario::{Engine, Lineup};
 use natrig_bench::stats::Verdict;
 
 use crate::compare;
@@ -17,7 +18,9 @@ pub(crate) fn document(result: &RunResult) -> Document {
     if !stamped.is_empty() {
         document.heading("Where the time goes");
         document.push(Block::Table(legs(&stamped)));
-        document.push(Block::Bullets(stamped.iter().filter_map(|(name, hops)| tail(name, hops)).collect()));
+        let tails = stamped.iter().filter_map(|(name, hops)| tail(name, hops));
+        let lineups = cells.iter().filter(|cell| cell.summary.hops.is_some()).map(|cell| cell.summary.engines);
+        document.push(Block::Bullets(tails.chain(untapped(lineups.zip(&stamped))).collect()));
         document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
     }
     document.blocks.extend(compare::engines(result).blocks);
@@ -84,6 +87,32 @@ fn tail(name: &str, hops: &Hops) -> Option<String> {
         tap(worst.from),
         tap(worst.to)
     ))
+}
+
+/// Legs that lead across boxes without taps, and why these have none.
+fn untapped<'a>(stamped: impl Iterator<Item = (Lineup, &'a (String, &'a Hops))>) -> Vec<String> {
+    let mut legs: Vec<(String, Vec<&str>)> = Vec::new();
+    for (lineup, (name, hops)) in stamped {
+        for Leg { from, to, .. } in &hops.legs {
+            let across = match (from, to) {
+                (Tap::Sent, Tap::Received) if lineup.node == Engine::Absent => "the gateway",
+                (Tap::Sent, Tap::Received) => "node and gateway",
+                (Tap::Sent, Tap::GatewayIn) if lineup.node != Engine::Absent => "the node",
+                (Tap::NodeOut, Tap::Received) => "the gateway",
+                _ => continue,
+            };
+            let leg =
+                format!("no tap at {across}: the time there is in the leg from “{}” to “{}”", tap(*from), tap(*to));
+            match legs.iter_mut().find(|(known, _)| *known == leg) {
+                Some((_, names)) => names.push(name),
+                None => legs.push((leg, vec![name])),
+            }
+        }
+    }
+    let said = |(leg, names): (String, Vec<&str>)| {
+        format!("{}: {leg}; the kernel forwards there, and no program of natrig's sees its frames", names.join(", "))
+    };
+    legs.into_iter().map(said).collect()
 }
 
 fn tap(tap: Tap) -> &'static str {

@@ -223,8 +223,15 @@ fn dry_run(scenario: &Scenario) -> Outcome {
     let plan = planned(scenario)?;
     let engines: Vec<String> = scenario.lineups().iter().map(ToString::to_string).collect();
     let designs: Vec<String> = scenario.designs.iter().map(ToString::to_string).collect();
+    let looks = scenario.measure.looks().map_or_else(String::new, |looks| {
+        let rounds: Vec<String> = looks.blocks().iter().map(u32::to_string).collect();
+        format!(
+            "It ends sooner when all comparisons are decided; that is looked at after rounds {}.\n",
+            rounds.join(", ")
+        )
+    });
     print(&format!(
-        "{}\n\nThe world, unless links are in memory:\n{}\n\nThen: {} × designs {} by {}, at most {} s.\n",
+        "{}\n\nThe world, unless links are in memory:\n{}\n\nThen: {} × designs {} by {}, at most {} s.\n{looks}",
         scenario.title,
         plan.join("\n"),
         scenario.measure.rounds,

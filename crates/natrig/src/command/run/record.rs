@@ -6,10 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use natrig_bench::environment;
-use natrig_bench::result::{SCHEMA_VERSION, Status};
+use natrig_bench::result::Status;
 use natrig_bench::settings::Source;
 use natrig_bench::test::{Options, Record, RecordOf, Session, Test, TestError, Watcher};
-use natrig_lab::host::HostFacts;
 use natrig_lab::privilege::{self, Privilege};
 use natrig_nat::Profile;
 use natrig_report::document::Tell;
@@ -78,20 +77,9 @@ pub(crate) fn run<T: Tell>(source: &Source, args: &Run) -> Outcome {
 }
 
 fn begun<T: Test>(scenario: T::Scenario, plan: Vec<String>, privilege: &Privilege) -> RecordOf<T> {
-    Record {
-        schema_version: SCHEMA_VERSION,
-        test: T::NAME.to_owned(),
-        natrig: program(),
-        status: Status::Running,
-        started_at: now(),
-        elapsed_ns: 0,
-        command: std::env::args().collect(),
-        scenario,
-        host: HostFacts::read(),
-        environment: environment(&privilege.mode.to_string(), privilege.why_memory(), plan),
-        measured: T::Measured::default(),
-        warnings: Vec::new(),
-    }
+    let environment = environment(&privilege.mode.to_string(), privilege.why_memory(), plan);
+    let begun = Record::begun(T::NAME, program(), now(), scenario, environment);
+    Record { command: std::env::args().collect(), ..begun }
 }
 
 /// What became of it.
