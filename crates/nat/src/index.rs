@@ -131,6 +131,13 @@ impl Index {
         prefetch(&self.buckets, home as usize);
     }
 
+    /// Asks for the line where a look-up goes on.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn prefetch_next(&self, home: u32) {
+        prefetch(&self.buckets, self.next(home as usize));
+    }
+
     /// The first entry in the home bucket whose hash fits, its key unseen: what a batch fetches ahead. None if a look-up has to go further,
     /// or finds nothing.
     #[inline(always)]

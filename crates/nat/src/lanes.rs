@@ -21,6 +21,8 @@ pub(crate) use none::Lanes;
 /// Packets that are worked on at once: a group.
 pub(crate) const LANES: usize = 8;
 const GROUPS: usize = BATCH / LANES;
+/// Groups that are looked up between two looks beyond.
+const GROUPS_LOOKED_UP: usize = u32::BITS as usize / LANES;
 
 /// What the passes over a batch tell each other, by group.
 #[derive(Debug)]
@@ -59,13 +61,7 @@ impl Nat {
         let (groups, _) = frames.as_chunks_mut::<LANES>();
         let mut batch = Batch::new();
         lanes.read::<OUT>(groups, verdicts, self.frame_max[usize::from(!OUT)], &self.table, &mut batch);
-        lanes.look_up(
-            self.table.index::<OUT>(),
-            &self.table.slab.entries,
-            groups.len(),
-            &mut batch,
-            |home, hash, group, lane| self.fetch_beyond::<OUT>(home, hash, &groups[group][lane]),
-        );
+        self.look_up::<OUT>(lanes, groups, &mut batch);
         let clocks = self.clocks::<OUT>();
         let mut others = 0;
         let mut at = 0;
@@ -94,6 +90,40 @@ impl Nat {
         self.table.flush();
         let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
         *counter += (groups.len() * LANES - others) as u64;
+    }
+
+    /// Looks into the index and fetches sessions. What is not in its home bucket is looked for some packets later, when the next bucket is
+    /// likely to have come.
+    #[inline(always)]
+    fn look_up<const OUT: bool>(&self, lanes: Lanes, groups: &[[Frame<'_>; LANES]], batch: &mut Batch) {
+        let (index, sessions) = (self.table.index::<OUT>(), &*self.table.slab.entries);
+        let mut missed_before = 0;
+        for from in (0..groups.len()).step_by(GROUPS_LOOKED_UP) {
+            let to = groups.len().min(from + GROUPS_LOOKED_UP);
+            let missed = lanes.look_up(index, sessions, from..to, batch);
+            self.look_beyond::<OUT>(groups, from.saturating_sub(GROUPS_LOOKED_UP), missed_before, batch);
+            missed_before = missed;
+        }
+        let last = groups.len().saturating_sub(1) / GROUPS_LOOKED_UP * GROUPS_LOOKED_UP;
+        self.look_beyond::<OUT>(groups, last, missed_before, batch);
+    }
+
+    /// Looks beyond the home buckets of the packets whose bits are set, counted from a group on.
+    #[inline(always)]
+    fn look_beyond<const OUT: bool>(
+        &self,
+        groups: &[[Frame<'_>; LANES]],
+        from: usize,
+        mut missed: u32,
+        batch: &mut Batch,
+    ) {
+        while missed != 0 {
+            let at = from * LANES + missed.trailing_zeros() as usize;
+            let (group, lane) = (at / LANES, at % LANES);
+            let (home, hash) = (batch.homes[group][lane], batch.hashes[group][lane]);
+            batch.found[group][lane] = self.fetch_beyond::<OUT>(home, hash, &groups[group][lane]);
+            missed &= missed - 1;
+        }
     }
 
     /// Translates the packets of a group. Returns how many were not of live sessions in a steady state.

@@ -4,7 +4,8 @@
 //!
 //! `cargo bench -p natrig-nat --bench speed` takes about two minutes and 3 GiB; without `--bench` (`cargo test --benches`) it only shows
 //! that everything runs. `--smallest N` and `--largest N` leave other tables out, `--only established` (`creation`, `expiry`, `hostile`)
-//! the rest, `--narrow` translates without wide registers. A figure that misses its target is said to, and is no failure: what a machine's neighbours do is not the design's fault.
+//! the rest, `--narrow` translates without wide registers. A figure that misses its target is said to, and is no failure: what a machine's
+//! neighbours do is not the design's fault.
 #![deny(unsafe_code)]
 
 mod creation;

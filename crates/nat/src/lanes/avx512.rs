@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "loads and stores of whole registers, and calls of what not every processor can do")]
 
-use super::{Batch, GROUPS, LANES};
+use super::{Batch, GROUPS, GROUPS_LOOKED_UP, LANES};
 use crate::Verdict;
 use crate::hash::{KeyKind, KeyedHash};
 use crate::index::{Bucket, Index};
@@ -15,6 +15,7 @@ use crate::table::Table;
 use crate::tcp::State;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
+use core::ops::Range;
 use natrig_wire::Frame;
 
 /// Says that the processor has such registers.
@@ -45,19 +46,13 @@ impl Lanes {
         unsafe { read::<OUT>(groups, verdicts, frame_max, table, batch) }
     }
 
-    /// Finds the probable sessions of that many groups and fetches them. `beyond` says which it is (of a home, a hash, a group and a lane)
-    /// where the home bucket does not.
+    /// Finds the probable sessions of some groups' packets and fetches them. Returns a bit for each packet whose session is not in its home
+    /// bucket, if anywhere; the next bucket is fetched.
     #[inline(always)]
-    pub(crate) fn look_up(
-        self,
-        index: &Index,
-        sessions: &[Session],
-        groups: usize,
-        batch: &mut Batch,
-        beyond: impl FnMut(u32, u64, usize, usize) -> u32,
-    ) {
+    pub(crate) fn look_up(self, index: &Index, sessions: &[Session], groups: Range<usize>, batch: &mut Batch) -> u32 {
+        debug_assert!(groups.len() <= GROUPS_LOOKED_UP);
         // SAFETY: as in `read`.
-        unsafe { look_up(index, sessions, groups, batch, beyond) }
+        unsafe { look_up(index, sessions, groups, batch) }
     }
 
     /// Translates groups of UDP packets of live sessions in a steady state, until there is another packet among a group. Returns how many
@@ -255,8 +250,8 @@ impl Columns {
         (_mm512_mask_cmpeq_epu64_mask(is(UDP), datagram_len, total_len), is(TCP))
     }
 
-    /// The IPv4 header's words, added up and folded twice: all ones, if the checksum is right, or one of its multiples, of which there is
-    /// none below 2¹⁷ but twice that, which the sum of so few words does not reach when folded.
+    /// The IPv4 header's words of four bytes, added up and folded twice (RFC 1071): all ones if the checksum is right. After two folds at
+    /// most 65,543 is left, so that no other multiple of 65,535 is, and not zero, because the version is not.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn folded_sum(&self) -> __m512i {
@@ -307,16 +302,12 @@ fn turn_over(rows: [&Window; LANES]) -> [__m512i; 4] {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn look_up(
-    index: &Index,
-    sessions: &[Session],
-    groups: usize,
-    batch: &mut Batch,
-    mut beyond: impl FnMut(u32, u64, usize, usize) -> u32,
-) {
+fn look_up(index: &Index, sessions: &[Session], groups: Range<usize>, batch: &mut Batch) -> u32 {
     let hash_mask = _mm512_set1_epi32(index.hash_mask.cast_signed());
-    let places = batch.hashes[..groups].as_flattened().iter().zip(batch.homes.as_flattened());
-    for (at, ((hash, home), found)) in places.zip(batch.found.as_flattened_mut()).enumerate() {
+    let Batch { hashes, homes, found, .. } = batch;
+    let places = hashes[groups.clone()].as_flattened().iter().zip(homes[groups.clone()].as_flattened());
+    let mut missed = 0;
+    for (at, ((hash, home), found)) in places.zip(found[groups].as_flattened_mut()).enumerate() {
         if *hash == 0 {
             continue;
         }
@@ -327,15 +318,15 @@ fn look_up(
         // With the right bits of the hash taken away, only numbers are left.
         let numbers = _mm512_xor_si512(line, _mm512_set1_epi32(index.hash_bits(*hash).cast_signed()));
         let fits = u32::from(_mm512_testn_epi32_mask(numbers, hash_mask) >> TAG_WORDS & tags);
-        *found = match bucket.slots.get(fits.trailing_zeros() as usize) {
-            Some(packed) => {
-                let number = packed ^ index.hash_bits(*hash);
-                prefetch(sessions, number as usize);
-                number
-            }
-            None => beyond(*home, *hash, at / LANES, at % LANES),
-        };
+        if let Some(packed) = bucket.slots.get(fits.trailing_zeros() as usize) {
+            *found = packed ^ index.hash_bits(*hash);
+            prefetch(sessions, *found as usize);
+        } else {
+            missed |= 1 << at;
+            index.prefetch_next(*home);
+        }
     }
+    missed
 }
 
 /// Words of a bucket before its slots.

@@ -7,6 +7,7 @@ use crate::ordinary::Clocks;
 use crate::session::Session;
 use crate::table::Table;
 use core::convert::Infallible;
+use core::ops::Range;
 use natrig_wire::Frame;
 
 /// There is none.
@@ -29,14 +30,7 @@ impl Lanes {
         match self.0 {}
     }
 
-    pub(crate) fn look_up(
-        self,
-        _: &Index,
-        _: &[Session],
-        _: usize,
-        _: &mut Batch,
-        _: impl FnMut(u32, u64, usize, usize) -> u32,
-    ) {
+    pub(crate) fn look_up(self, _: &Index, _: &[Session], _: Range<usize>, _: &mut Batch) -> u32 {
         match self.0 {}
     }
 
