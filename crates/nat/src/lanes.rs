@@ -232,18 +232,26 @@ mod tests {
     /// A packet, perhaps with something wrong, and how long its slot and its frame are.
     fn any_slot() -> impl Strategy<Value = (Slot, usize, usize)> {
         let damage = proptest::option::of((10usize..50, any::<u8>(), any::<bool>()));
+        let total_len = proptest::option::weighted(0.2, 20u16..50);
         let ends = (any::<(u32, u16)>(), any::<(u32, u16)>());
         let lens = (0usize..10, 0usize..=SLOT_LEN, 0usize..10, 0usize..=SLOT_LEN);
-        (any::<bool>(), ends, damage, lens).prop_map(|(tcp, (from, to), damage, (cut, room, short, len))| {
-            let mut slot = slot(if tcp { TCP } else { UDP }, from, to);
-            if let Some((at, value, rights)) = damage {
-                slot[at] = value;
-                if rights {
+        (any::<bool>(), ends, (total_len, damage), lens).prop_map(
+            |(tcp, (from, to), (total_len, damage), (cut, room, short, len))| {
+                let mut slot = slot(if tcp { TCP } else { UDP }, from, to);
+                if let Some(total_len) = total_len {
+                    packet::put_u16(&mut slot, 16, total_len);
+                    packet::put_u16(&mut slot, 38, total_len - 20);
                     right(&mut slot);
                 }
-            }
-            (slot, if cut == 0 { room } else { SLOT_LEN }, if short == 0 { len } else { 60 })
-        })
+                if let Some((at, value, rights)) = damage {
+                    slot[at] = value;
+                    if rights {
+                        right(&mut slot);
+                    }
+                }
+                (slot, if cut == 0 { room } else { SLOT_LEN }, if short == 0 { len } else { 60 })
+            },
+        )
     }
 
     proptest! {
@@ -327,7 +335,7 @@ mod tests {
         /// Of other sessions, dead or in no steady state: then of eight packets none is translated.
         #[test]
         fn translates_what_the_other_path_translates(
-            states in proptest::collection::vec((0..State::COUNT, any::<u8>(), 990u32..1010, 0usize..40), 1..=LANES),
+            states in proptest::collection::vec((0..State::COUNT, any::<u8>(), prop_oneof![990u32..1010, any::<u32>()], 0usize..40), 1..=LANES),
             refresh in 0u32..1 << 30,
         ) {
             let Some(lanes) = Lanes::detect() else { return Ok(()) };
