@@ -1,5 +1,7 @@
 //! `natrig run` on short files of port exhaustion, one for each experiment, and what they must find.
 
+use std::path::Path;
+
 use natrig_bench::result::Status;
 use natrig_bench::test::RecordOf;
 use natrig_exhaustion::{Exhaustion, Layer, Measured, RefusedBy, Replacement};
@@ -9,7 +11,7 @@ use crate::support::harness::{Case, Outcome, Skipped, case, in_namespaces};
 use crate::support::place::{Place, listing};
 use crate::support::schema;
 
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
     case("exhaustion::where_ports_run_out", Anybody, fill),
     in_namespaces("exhaustion::the_kernels_curve_is_its_profiles", Each, kernel),
     case("exhaustion::skewed_destinations", Anybody, skewed),
@@ -19,6 +21,7 @@ pub(crate) const CASES: [Case; 9] = [
     case("exhaustion::layers_out_of_step", Anybody, timeout_skew),
     case("exhaustion::both_layers", Anybody, both_layers),
     case("exhaustion::what_a_full_table_gives_up", Anybody, replacement),
+    case("exhaustion::every_file_in_a_smaller_world", Anybody, files),
 ];
 
 /// What a run of the file finds, which is complete, kept and told.
@@ -221,5 +224,24 @@ fn replacement(place: &Place<'_>) -> Outcome {
     assert!(lru.estimate.capacity.is_some_and(|capacity| (400..=500).contains(&capacity)), "{lru:#?}");
     assert!(lru.estimate.sample.is_some_and(|sample| (3..=16).contains(&sample)), "{lru:#?}");
     assert_eq!((keep.estimate.policy, keep.estimate.capacity), (Replacement::KeepOld, Some(500)));
+    Ok(())
+}
+
+/// Every file that asks for no real time, as a user has it; what needs namespaces is skipped in it where there are none.
+fn files(place: &Place<'_>) -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench-configs");
+    let mut ran = 0;
+    for file in listing(&folder) {
+        if !file.starts_with("exhaustion-") || file.ends_with("-veth.toml") {
+            continue;
+        }
+        let path = folder.join(&file).display().to_string();
+        let ended = place.run(["run", path.as_str(), "--effort", "quick", "--json", "--out", file.as_str()]);
+        assert_eq!(ended.code, Some(0), "{file}: {ended}");
+        let record: RecordOf<Exhaustion> = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(record.status, Status::Complete, "{file}");
+        ran += 1;
+    }
+    assert!(ran >= 8, "{ran} files");
     Ok(())
 }

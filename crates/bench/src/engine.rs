@@ -1,37 +1,21 @@
 //! From a scenario's words for a layer to what stands there.
 
-use std::io;
 use std::net::Ipv4Addr;
 
 use natrig_lab::plan::{KernelNat, Translate};
 use natrig_lab::stage::Engine;
 use natrig_lab::topology::{Boxes, ForwardedBy, Port, Topology};
-use natrig_nat::{ConfigError, Forwarder, Nat, Profile, ProfileError};
+use natrig_nat::{ConfigError, Forwarder, Nat, Profile};
 
+use crate::profile::{self, LoadProfileError};
 use crate::scenario::{Design, Engine as ScenarioEngine, KernelAddress, Layer, Lineup, Scenario};
 
 /// Why a translator cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Not a built-in profile, and no file either.
-    #[error("failed to find a profile called `{0}`: `natrig profiles` lists them")]
-    Unknown(String),
-    /// A profile's file cannot be read.
-    #[error("failed to read profile {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A profile's file is not a profile.
-    #[error("failed to understand profile {path}: {source}")]
-    Profile {
-        /// The file.
-        path: String,
-        /// Why.
-        source: Box<ProfileError>,
-    },
+    /// A profile cannot be had.
+    #[error("failed to {0}")]
+    Profile(#[from] LoadProfileError),
     /// The profile does not go with the addresses of the layer.
     #[error("failed to set up the translator at the {place}: {source}")]
     Config {
@@ -67,7 +51,7 @@ impl Engines {
         let lineups = scenario.lineups();
         let layer = |layer: &Layer, addresses: &[Ipv4Addr], engine: fn(&Lineup) -> ScenarioEngine| {
             let userspace = lineups.iter().any(|lineup| engine(lineup) == ScenarioEngine::Userspace);
-            let profile = userspace.then(|| profile(layer)).transpose()?;
+            let profile = userspace.then(|| profile::load(&layer.profile)).transpose()?;
             Ok::<_, EngineError>(LayerEngines { profile, kernel: kernel_nat(layer, addresses) })
         };
         let topology = &scenario.topology;
@@ -164,16 +148,6 @@ fn kernel_nat(layer: &Layer, addresses: &[Ipv4Addr]) -> KernelNat {
         ports: layer.ports,
         port_range: layer.port_range.map(|range| (range.first, range.last)),
     }
-}
-
-fn profile(layer: &Layer) -> Result<Profile, EngineError> {
-    let name = &layer.profile;
-    if !layer.profile_is_file() {
-        return Profile::builtin(name).ok_or_else(|| EngineError::Unknown(name.clone()));
-    }
-    let text =
-        std::fs::read_to_string(name).map_err(|source| EngineError::Unreadable { path: name.clone(), source })?;
-    Profile::parse(&text).map_err(|source| EngineError::Profile { path: name.clone(), source: Box::new(source) })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod history;
 mod hops;
 mod judge;
 pub mod judged;
+pub mod profile;
 pub mod result;
 mod rig;
 mod run;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::result::{Environment, Program, SCHEMA_VERSION, Status, write_json};
-use crate::scenario::{Design, LinkKind};
+use crate::scenario::{Design, Effort, LinkKind};
 use crate::settings::Fault;
 
 /// A kind of test.
@@ -68,6 +68,8 @@ pub struct Options {
     pub rounds: Option<u32>,
     /// What all randomness comes from.
     pub seed: Option<u64>,
+    /// How much effort to take.
+    pub effort: Option<Effort>,
 }
 
 impl Options {
@@ -81,6 +83,7 @@ impl Options {
             ("--link", self.link.is_some()),
             ("--rounds", self.rounds.is_some()),
             ("--seed", self.seed.is_some()),
+            ("--effort", self.effort.is_some()),
         ];
         match given.iter().find(|(option, given)| *given && unused.contains(option)) {
             Some((option, _)) => {

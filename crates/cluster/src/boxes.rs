@@ -188,13 +188,7 @@ fn engine(cluster: &Cluster, kind: BoxKind) -> Result<Engine, String> {
 }
 
 fn profile(name: &str) -> Result<Profile, String> {
-    let mut profile = match Profile::builtin(name) {
-        Some(profile) => profile,
-        None => {
-            let text = std::fs::read_to_string(name).map_err(|error| format!("read the profile {name}: {error}"))?;
-            Profile::parse(&text).map_err(|error| format!("read the profile {name}: {error}"))?
-        }
-    };
+    let mut profile = natrig_bench::profile::load(name).map_err(|error| error.to_string())?;
     // A table for a few questions.
     profile.behaviour.table.capacity = profile.behaviour.table.capacity.min(65_536);
     Ok(profile)

@@ -74,7 +74,7 @@ impl Test for ClusterTest {
     }
 
     fn change(_scenario: &mut Scenario, options: &Options) -> Result<(), String> {
-        options.refuse(&["--design", "--link", "--rounds", "--seed"])
+        options.refuse(&["--design", "--link", "--rounds", "--seed", "--effort"])
     }
 
     fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use natrig_bench::profile;
 use natrig_bench::result::Status;
 use natrig_bench::settings::Fault;
 use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
@@ -30,7 +31,7 @@ impl Test for Toggle {
     }
 
     fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
-        options.refuse(&["--design", "--link", "--rounds"])?;
+        options.refuse(&["--design", "--link", "--rounds", "--effort"])?;
         scenario.seed = options.seed.unwrap_or(scenario.seed);
         Ok(())
     }
@@ -122,11 +123,6 @@ fn run_real(session: &mut Session<'_, Toggle>) -> Result<Status, TestError> {
     })
 }
 
-/// A profile by its name, or from a file.
 fn profile(name: &str) -> Result<Profile, String> {
-    if let Some(profile) = Profile::builtin(name) {
-        return Ok(profile);
-    }
-    let text = std::fs::read_to_string(name).map_err(|error| format!("read the profile {name}: {error}"))?;
-    Profile::parse(&text).map_err(|error| format!("read the profile {name}: {error}"))
+    profile::load(name).map_err(|error| error.to_string())
 }

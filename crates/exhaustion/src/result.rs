@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::{CurvePoint, Layer, LevelReached, RefusedBy, ReplacementEstimate, ReuseCounts};
-use crate::scenario::Setup;
+use crate::scenario::{Conversation, Setup};
 
 /// Everything that was measured; only the list of the experiment that was done is filled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -290,6 +290,9 @@ pub struct LayersCell {
 pub struct ReplacementResult {
     /// Whose table.
     pub setup: Setup,
+    /// What it was filled with.
+    #[serde(default)]
+    pub connections: Conversation,
     /// What can be told of it from outside.
     pub estimate: ReplacementEstimate,
     /// Connections offered, and those that still got answers, in each fill.

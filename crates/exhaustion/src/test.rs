@@ -6,7 +6,7 @@ mod steps;
 use std::path::Path;
 
 use natrig_bench::result::Status;
-use natrig_bench::scenario::{LinkKind, bounds};
+use natrig_bench::scenario::{Effort, LinkKind, bounds};
 use natrig_bench::settings::Fault;
 use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
 
@@ -32,6 +32,15 @@ impl Test for Exhaustion {
     }
 
     fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+        match options.effort {
+            None => {}
+            Some(Effort::Quick) => scenario.quicken(),
+            Some(other) => {
+                return Err(format!(
+                    "--effort {other} does not go with this test\nhelp: it knows quick, and what the file says"
+                ));
+            }
+        }
         if !options.designs.is_empty() {
             scenario.nats.retain(|setup| options.designs.contains(&setup.design()));
             if scenario.nats.is_empty() {

@@ -96,7 +96,7 @@ impl Test for PathLimits {
     }
 
     fn change(settings: &mut Settings, options: &Options) -> Result<(), String> {
-        options.refuse(&["--design", "--link"])?;
+        options.refuse(&["--design", "--link", "--effort"])?;
         settings.rounds = options.rounds.unwrap_or(settings.rounds);
         settings.seed = options.seed.unwrap_or(settings.seed);
         Ok(())

@@ -67,7 +67,8 @@ impl Default for Command {
 pub(crate) struct Run {
     /// Scenario file, as in bench-configs/, or a suite's name, as nat44-h1024-p63-s64512-udir-ndrpdr
     pub(crate) scenario: Option<PathBuf>,
-    /// How much effort to take, instead of what the scenario says: under a minute, under three, as FD.io CSIT, or RFC 2544's 60 s trials
+    /// How much effort to take, instead of what the scenario says: under a minute, under three, as FD.io CSIT, or RFC 2544's 60 s trials;
+    /// of port exhaustion: quick, in a smaller world
     #[arg(long, value_parser = word::<Effort>, value_name = "quick|ci|nightly|rfc")]
     pub(crate) effort: Option<Effort>,
     /// Designs to measure, instead of the scenario's

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use natrig_bench::profile::{LoadProfileError, load};
 use natrig_bench::scenario::Design;
 use natrig_bench::settings::kinds::{number, one_or_more, profile, text, whole, word};
 use natrig_bench::settings::{Fault, ScenarioError, Section, Source, Word as _, walk};
 use natrig_bench::words;
-use natrig_nat::{Profile, ProfileError};
+use natrig_nat::Profile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::sim::{ADDRESSES_MAX, NODES_MAX};
 use crate::timing::{Close, Protocol};
@@ -102,27 +102,6 @@ pub struct Profiles {
     pub gateway: Profile,
 }
 
-/// Why a profile cannot be had.
-#[derive(Debug, Error)]
-pub enum ProfilesError {
-    /// The file cannot be read.
-    #[error("failed to read profile {file}: {source}")]
-    Unreadable {
-        /// Which.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no profile.
-    #[error("failed to read profile {file}: {source}")]
-    Rejected {
-        /// Which.
-        file: String,
-        /// Why.
-        source: Box<ProfileError>,
-    },
-}
-
 impl Default for Fleet {
     fn default() -> Self {
         Self {
@@ -166,19 +145,9 @@ impl Fleet {
     ///
     /// # Errors
     /// One cannot be read.
-    pub fn profiles(&self) -> Result<Profiles, ProfilesError> {
-        Ok(Profiles { node: load_profile(&self.node_profile)?, gateway: load_profile(&self.gateway_profile)? })
+    pub fn profiles(&self) -> Result<Profiles, LoadProfileError> {
+        Ok(Profiles { node: load(&self.node_profile)?, gateway: load(&self.gateway_profile)? })
     }
-}
-
-fn load_profile(name: &str) -> Result<Profile, ProfilesError> {
-    if let Some(profile) = Profile::builtin(name) {
-        return Ok(profile);
-    }
-    let file = name.to_owned();
-    let text =
-        std::fs::read_to_string(name).map_err(|source| ProfilesError::Unreadable { file: file.clone(), source })?;
-    Profile::parse(&text).map_err(|source| ProfilesError::Rejected { file, source: Box::new(source) })
 }
 
 fn read(input: &str, file: &Path) -> Result<Fleet, Fault> {

@@ -48,6 +48,7 @@ impl Test for Rfc9693 {
     }
 
     fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+        options.refuse(&["--effort"])?;
         scenario.devices.change(options, &mut scenario.repetitions)?;
         read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
     }

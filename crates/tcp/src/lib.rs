@@ -41,6 +41,7 @@ impl Test for Tcp {
     }
 
     fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+        options.refuse(&["--effort"])?;
         scenario.devices.change(options, &mut scenario.rounds)?;
         read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
     }

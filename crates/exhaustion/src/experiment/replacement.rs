@@ -9,7 +9,7 @@ use super::{StepError, go_on};
 use crate::observe::{Fill, estimate};
 use crate::result::ReplacementResult;
 use crate::rig::End;
-use crate::scenario::ReplacementSettings;
+use crate::scenario::{Conversation, ReplacementSettings};
 use crate::talk::Talker;
 use crate::workload::{Origin, Origins, Zipf};
 
@@ -20,6 +20,7 @@ use crate::workload::{Origin, Origins, Zipf};
 pub(crate) fn run(
     talker: &mut Talker,
     settings: &ReplacementSettings,
+    connections: Conversation,
     seed: u64,
     cancel: &AtomicBool,
 ) -> Result<ReplacementResult, StepError> {
@@ -27,10 +28,11 @@ pub(crate) fn run(
     for nth in 0..settings.fills {
         go_on(cancel)?;
         talker.reset(seed)?;
-        // From a quarter of the longest to all of it, in steps that no batch divides.
-        let share = 0.25 + 0.75 * f64::from(nth) / f64::from(settings.fills - 1);
-        let offers = (f64::from(settings.offers_max) * share) as u32;
-        fills.push(fill(talker, offers, seed, cancel)?);
+        // From the shortest to the longest, in steps that no batch divides.
+        let most = f64::from(settings.offers_max);
+        let least = settings.offers_min.map_or(most / 4.0, f64::from);
+        let offers = least + (most - least) * f64::from(nth) / f64::from(settings.fills - 1);
+        fills.push(fill(talker, offers as u32, connections == Conversation::Answered, seed, cancel)?);
     }
     let counts = |fill: &Fill| {
         let survivors = fill.survived.iter().filter(|survived| **survived).count();
@@ -38,6 +40,7 @@ pub(crate) fn run(
     };
     Ok(ReplacementResult {
         setup: talker.rig.bed().setup.clone(),
+        connections,
         estimate: estimate(&fills),
         fills: fills.iter().map(counts).collect(),
     })
@@ -45,7 +48,7 @@ pub(crate) fn run(
 
 /// Opens connections, then has each server speak, and sees which pods hear it: what comes from outside makes no mapping, so that
 /// looking changes nothing.
-fn fill(talker: &mut Talker, offers: u32, seed: u64, cancel: &AtomicBool) -> Result<Fill, StepError> {
+fn fill(talker: &mut Talker, offers: u32, answered: bool, seed: u64, cancel: &AtomicBool) -> Result<Fill, StepError> {
     const BATCH: u32 = 64;
     let bed = talker.rig.bed();
     let (world, traffic) = (bed.world, bed.traffic.clone());
@@ -58,10 +61,13 @@ fn fill(talker: &mut Talker, offers: u32, seed: u64, cancel: &AtomicBool) -> Res
         if batch.is_empty() {
             break;
         }
-        numbers.extend(talker.open(&batch, false)?.numbers);
-        // Whoever asks which was used least recently must be able to tell.
-        let now_ns = talker.rig.now_ns();
-        talker.rig.wait_until(now_ns + TICK_NS)?;
+        numbers.extend(talker.open(&batch, answered)?.numbers);
+        // Whoever asks which was used least recently must be able to tell. The kernel does not ask (`early_drop` in
+        // net/netfilter/nf_conntrack_core.c), and its table is large.
+        if !talker.rig.bed().setup.has_kernel() {
+            let now_ns = talker.rig.now_ns();
+            talker.rig.wait_until(now_ns + TICK_NS)?;
+        }
     }
     let mut survived = Vec::with_capacity(numbers.len());
     for batch in numbers.chunks(256) {

@@ -75,7 +75,7 @@ pub(crate) fn estimate(fills: &[Fill]) -> ReplacementEstimate {
             ReplacementEstimate { policy: Replacement::BatchGc, batch: Some(spread + 1), ..found }
         };
     }
-    // The fill that overflowed most is nearest to a steady state.
+    // Of the fill that overflowed most there is most to see.
     let Some(longest) = overflowing.iter().max_by_key(|fill| fill.survived.len()) else { return found };
     let (sample, misfit) = longest.best_sample();
     if misfit > AGE_FIT {
@@ -105,23 +105,38 @@ impl Fill {
     }
 
     /// The k for which "the oldest of k random entries goes" predicts the survivors' ages best, and by how much it errs.
-    ///
-    /// Let F(a) be the share of entries older than a, in offers per capacity. An eviction takes one of them with probability
-    /// 1 − (1 − F)^k, and in a steady state as many grow older than a as go: −F′ = 1 − (1 − F)^k with F(0) = 1.
     fn best_sample(&self) -> (u32, f64) {
-        let capacity = f64::from(self.survivors()).max(1.0);
-        let misfit = |k: u32| {
-            let (mut predicted, mut older, mut worst) = (1.0_f64, capacity, 0.0_f64);
-            for survived in self.survived.iter().rev() {
-                older -= f64::from(u8::from(*survived));
-                // A table that was never full in steady state keeps what the equation would have let go.
-                predicted -= (1.0 - (1.0 - predicted).powi(k.cast_signed())) / capacity;
-                worst = worst.max((predicted - older / capacity).abs());
+        const LOOKS: usize = 256;
+        let capacity = self.survivors().max(1) as usize;
+        let offers = self.survived.len();
+        let mut older = Vec::with_capacity(LOOKS);
+        let mut survivors = 0;
+        for (nth, survived) in self.survived.iter().enumerate() {
+            if nth % offers.div_ceil(LOOKS) == 0 {
+                older.push((nth, survivors as f64 / capacity as f64));
             }
-            worst
+            survivors += usize::from(*survived);
+        }
+        let misfit = |k: u32| {
+            // Offers that come before the table is full are all in it when evictions begin.
+            let predicted = |nth: usize| {
+                let evictions = (offers - nth.max(capacity).min(offers)) as f64;
+                share_older((nth as f64 / capacity as f64).min(1.0), evictions / capacity as f64, k)
+            };
+            older.iter().map(|(nth, found)| (predicted(*nth) - found).abs()).fold(0.0, f64::max)
         };
         (1..=SAMPLE_MAX).map(|k| (k, misfit(k))).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((1, f64::INFINITY))
     }
+}
+
+/// Of a full table's entries the share that is older than an offer, after so many evictions per entry, if it was `before` them.
+///
+/// An eviction that takes the oldest of k takes one of the share F with probability 1 − (1 − F)^k: F′ = −(1 − (1 − F)^k).
+fn share_older(before: f64, evictions: f64, k: u32) -> f64 {
+    const STEPS: u32 = 200;
+    let step = evictions / f64::from(STEPS);
+    let slope = |share: f64| (1.0 - share.clamp(0.0, 1.0)).powi(k.cast_signed()) - 1.0;
+    (0..STEPS).fold(before, |share, _| share + step * slope(share + step / 2.0 * slope(share)))
 }
 
 fn share(survived: &[bool]) -> f64 {

@@ -4,7 +4,7 @@ use natrig_lab::plan::{KernelNat, Plan, Step, Translate};
 use natrig_lab::stage::Engine;
 use natrig_lab::topology::{Boxes, ForwardedBy, Port, Topology};
 use natrig_nat::behaviour::{Behaviour, PortBlocks, PortRange};
-use natrig_nat::{Forwarder, Nat, Profile};
+use natrig_nat::{Forwarder, Nat};
 use std::net::Ipv4Addr;
 
 use super::RigError;
@@ -26,6 +26,8 @@ pub(crate) struct Bed {
     pub gateway: Changes,
     /// No more connections than that are ever tried: no table needs more room.
     pub attempts_max: u32,
+    /// The tables are to overflow: the kernel's is asked for no room.
+    pub overflows: bool,
 }
 
 /// Entries on top of one for each connection.
@@ -41,6 +43,7 @@ impl Bed {
             node: scenario.node.clone(),
             gateway: scenario.gateway.clone(),
             attempts_max,
+            overflows: false,
         }
     }
 
@@ -79,7 +82,7 @@ impl Bed {
     /// Ports that there nominally are at a layer for one destination, over all its addresses; none if it does not translate.
     ///
     /// # Errors
-    /// [`RigError::Profile`].
+    /// [`RigError`].
     pub(crate) fn nominal_at(&self, layer: Layer) -> Result<Option<u64>, RigError> {
         let (standing, changes) = self.layer(layer);
         let World { nodes, pods, node_addresses, gateway_addresses, .. } = self.world;
@@ -111,7 +114,7 @@ impl Bed {
     /// Ports that there nominally are for one destination on the whole way.
     ///
     /// # Errors
-    /// [`RigError::Profile`].
+    /// [`RigError`].
     pub(crate) fn nominal(&self) -> Result<u64, RigError> {
         let both = [self.nominal_at(Layer::Node)?, self.nominal_at(Layer::Gateway)?];
         Ok(both.into_iter().flatten().min().unwrap_or(0))
@@ -121,7 +124,7 @@ impl Bed {
     /// port is taken, which ends with the timeout of closed connections and the hold. What a periodic collector adds is not in it.
     ///
     /// # Errors
-    /// [`RigError::Profile`].
+    /// [`RigError`].
     pub(crate) fn formula_per_s(&self, lifetime_s: f64) -> Result<Option<f64>, RigError> {
         let tcp = self.traffic.protocol == Protocol::Tcp;
         let mut least: Option<f64> = None;
@@ -186,7 +189,7 @@ impl Bed {
     /// What decides at a node, with empty tables; none where the kernel does.
     ///
     /// # Errors
-    /// [`RigError::Profile`].
+    /// [`RigError`].
     pub(super) fn node_engine(&self, node: u32, seed: u64) -> Result<Option<Engine>, RigError> {
         let addresses: Vec<Ipv4Addr> = self.world.addresses_of(node).collect();
         self.engine(Layer::Node, self.world.topology().pods.router, addresses, seed ^ (u64::from(node) << 32))
@@ -202,7 +205,7 @@ impl Bed {
     /// What decides at the gateway, with empty tables; none where the kernel does.
     ///
     /// # Errors
-    /// [`RigError::Profile`].
+    /// [`RigError`].
     pub(super) fn gateway_engine(&self, seed: u64) -> Result<Option<Engine>, RigError> {
         let gateway = self.world.topology().gateway;
         // Another seed: two layers that hash alike would pick alike.
@@ -229,7 +232,8 @@ impl Bed {
         behaviour.table.capacity = behaviour.table.capacity.min(self.attempts_max.saturating_add(SPARE));
         let mut config = natrig_nat::Config::new(outside, behaviour);
         config.inside_router = inside;
-        let nat = Nat::new(config, seed).map_err(|error| RigError::profile(name, error))?;
+        let refused = |source| RigError::Config { name: name.clone(), source };
+        let nat = Nat::new(config, seed).map_err(refused)?;
         Ok(Some(Engine::Nat(Box::new(nat))))
     }
 
@@ -244,7 +248,7 @@ impl Bed {
         };
         let node = nat(Layer::Node, Port::NodeOutside, &topology.node.addresses);
         let gateway = nat(Layer::Gateway, Port::GatewayOutside, &topology.gateway.addresses);
-        let connections = self.attempts_max.saturating_add(SPARE);
+        let connections = if self.overflows { SPARE } else { self.attempts_max.saturating_add(SPARE) };
         let mut plan = Plan::translation(boxes, node.as_ref(), gateway.as_ref(), connections);
         for (layer, port) in [(Layer::Node, Port::NodeOutside), (Layer::Gateway, Port::GatewayOutside)] {
             if boxes.is_kernel(port) {
@@ -257,14 +261,7 @@ impl Bed {
 
 /// How a profile behaves with what differs from it.
 fn behaviour(name: &str, changes: &Changes) -> Result<Behaviour, RigError> {
-    let profile = match Profile::builtin(name) {
-        Some(profile) => profile,
-        None => {
-            let text = std::fs::read_to_string(name).map_err(|error| RigError::profile(name, error))?;
-            Profile::parse(&text).map_err(|error| RigError::profile(name, error))?
-        }
-    };
-    let mut behaviour = profile.behaviour;
+    let mut behaviour = natrig_bench::profile::load(name)?.behaviour;
     let Changes { ports, ports_per_source, table, established_s, closing_s, udp_s, hold_s, collect_s } = changes;
     if let Some(ports) = ports {
         behaviour.ports.range = PortRange::new(ports.first, ports.last);

@@ -19,10 +19,12 @@ use std::collections::HashSet;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use natrig_bench::profile::LoadProfileError;
 use natrig_bench::result::LinkFacts;
 use natrig_lab::lease::{BuildError, KernelBoxError};
 use natrig_lab::stage::{Engine, PumpError, PumpTimes, Side, Stage, pump};
 use natrig_link::{BURST_MAX, Link, RecvError, SendError, clock};
+use natrig_nat::ConfigError;
 use natrig_traffic::Endpoint;
 use natrig_wire::Frame;
 
@@ -35,13 +37,16 @@ use crate::observe::{Layer, RefusedBy};
 /// Why there is no rig, or it does not work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RigError {
-    /// A profile cannot be had, or does not go with its addresses.
-    #[error("set up profile {name}: {reason}")]
-    Profile {
+    /// A profile cannot be had.
+    #[error(transparent)]
+    Profile(#[from] LoadProfileError),
+    /// A profile does not go with its addresses.
+    #[error("set up profile {name}: {source}")]
+    Config {
         /// Its name.
         name: String,
         /// Why.
-        reason: String,
+        source: ConfigError,
     },
     /// The address plan cannot be built.
     #[error("plan the world: {0}")]
@@ -74,10 +79,6 @@ pub(crate) enum RigError {
 }
 
 impl RigError {
-    fn profile(name: &str, reason: impl ToString) -> Self {
-        Self::Profile { name: name.to_owned(), reason: reason.to_string() }
-    }
-
     /// Whether another machine, or more privilege, would help.
     pub(crate) fn is_environment(&self) -> bool {
         matches!(self, Self::Build(_) | Self::Open { .. })
@@ -157,6 +158,16 @@ impl Rig {
     /// Now, nanoseconds.
     pub(crate) fn now_ns(&self) -> u64 {
         self.virtual_ns.unwrap_or_else(clock::now_ns)
+    }
+
+    /// Connections that the kernel tracks at most, where it stands at a layer.
+    ///
+    /// # Errors
+    /// [`RigError`].
+    pub(crate) fn kernel_table(&self) -> Result<Option<u32>, RigError> {
+        let settings = self.kernel_settings()?;
+        let all = settings.iter().flat_map(|(_, settings)| settings);
+        Ok(all.filter(|(key, _)| key == "net.netfilter.nf_conntrack_max").find_map(|(_, value)| value.parse().ok()))
     }
 
     /// What it was built from.
@@ -393,6 +404,8 @@ impl Rig {
 impl Crossing {
     /// Frames of which it is known what became of them.
     fn known(&self) -> u64 {
-        self.arrived.len() as u64 + self.corrupt + self.ended
+        // Natrig's NATs count what they answer with a reset as ended there. A kernel that has no mapping for a segment takes it in, and its
+        // stack resets the connection that it knows nothing of: then the reset is all that there is to see.
+        self.arrived.len() as u64 + self.corrupt + self.ended.max(self.resets.len() as u64)
     }
 }

@@ -1,6 +1,7 @@
 //! What an exhaustion file means: every setting resolved, every default filled in. Results echo it.
 
 mod bounds;
+mod quick;
 mod read;
 mod setup;
 mod world;
@@ -211,8 +212,27 @@ pub struct BothLayers {
 pub struct ReplacementSettings {
     /// Connections offered in the longest fill.
     pub offers_max: u32,
-    /// How many fills, the shortest of a quarter as many.
+    /// Connections offered in the shortest. Absent: a quarter as many.
+    pub offers_min: Option<u32>,
+    /// How many fills.
     pub fills: u32,
+    /// What connections have come to before the next ones are offered, each tried in turn.
+    #[serde(default = "only_unanswered")]
+    pub connections: Vec<Conversation>,
+}
+
+fn only_unanswered() -> Vec<Conversation> {
+    vec![Conversation::Unanswered]
+}
+
+natrig_bench::words! {
+    /// How far a connection has come.
+    Conversation {
+        /// Its first packet has been sent.
+        Unanswered = "unanswered",
+        /// It was answered; TCP's are established.
+        Answered = "answered",
+    }
 }
 
 impl Default for Scenario {
@@ -281,9 +301,16 @@ impl Default for BothLayers {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro that makes words derives no default")]
+impl Default for Conversation {
+    fn default() -> Self {
+        Self::Unanswered
+    }
+}
+
 impl Default for ReplacementSettings {
     fn default() -> Self {
-        Self { offers_max: 8000, fills: 12 }
+        Self { offers_max: 8000, offers_min: None, fills: 12, connections: only_unanswered() }
     }
 }
 

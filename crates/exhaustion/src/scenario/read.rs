@@ -7,8 +7,8 @@ use natrig_bench::settings::kinds::{number, one_or_more, parsed, quoted, string,
 use natrig_bench::settings::{Fault, Section, Spots, Value, Word, Wrong, nearest, walk};
 
 use super::{
-    BlastRadius, BothLayers, Changes, Churn, Experiment, Fill, Ports, ReplacementSettings, Scenario, Setup, Standing,
-    TimeoutSkew, bounds,
+    BlastRadius, BothLayers, Changes, Churn, Experiment, Fill, Ports, Protocol, ReplacementSettings, Scenario, Setup,
+    Standing, TimeoutSkew, bounds,
 };
 
 natrig_bench::words! {
@@ -165,9 +165,12 @@ fn read_experiment(top: &mut Section<'_, '_>, kind: Kind) -> Experiment {
             Experiment::BothLayers(both)
         }
         Kind::Replacement => {
+            const OFFERS: std::ops::RangeInclusive<u32> = 100..=1_000_000;
             let mut replacement = ReplacementSettings::default();
             top.section("replacement", |section| {
-                section.set("offers_max", &mut replacement.offers_max, whole(100..=1_000_000u32));
+                section.set("offers_max", &mut replacement.offers_max, whole(OFFERS));
+                section.set("offers_min", &mut replacement.offers_min, some(OFFERS));
+                section.set_list("connections", &mut replacement.connections, one_or_more(2, word));
                 section.set("fills", &mut replacement.fills, whole(2..=64u32));
             });
             Experiment::Replacement(replacement)
@@ -212,6 +215,19 @@ fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
             return fault(&name, message, "remove it, or let a profile stand there");
         }
     }
+    if let Experiment::Replacement(settings) = &scenario.experiment {
+        if settings.offers_min.is_some_and(|least| least > settings.offers_max) {
+            let message = "the shortest fill has more connections than the longest".to_owned();
+            return fault("replacement.offers_min", message, "offer at most `offers_max`");
+        }
+        // What a server says to a port that is no longer mapped goes to the kernel's own stack: UDP makes an entry there, a SYN that is
+        // answered without having been asked does not (`tcp_new` in net/netfilter/nf_conntrack_proto_tcp.c).
+        let kernel = scenario.nats.iter().position(Setup::has_kernel);
+        if let Some(nth) = kernel.filter(|_| scenario.traffic.protocol == Protocol::Udp) {
+            let message = "with UDP, looking at the kernel's table changes it".to_owned();
+            return fault(&format!("nats[{nth}]"), message, "use `protocol = \"tcp\"` in [traffic]");
+        }
+    }
     if matches!(scenario.experiment, Experiment::TimeoutSkew(_) | Experiment::BothLayers(_)) {
         let single = scenario.nats.iter().position(|setup| !setup.node.translates() || !setup.gateway.translates());
         if let Some(nth) = single {
@@ -252,6 +268,16 @@ mod tests {
             ("nats = [\"node netfilter\"]\n[churn]\nlifetime_s = 1", "unknown section [churn]", "known here"),
             ("nats = [\"node netfilter, over veth\"]\n[world]\nnodes = 9", "room for 8", "fewer nodes"),
             ("nats = [\"node nftables, over veth\"]\n[node]\ntable = 9", "natrig's own NAT", "remove it"),
+            (
+                "experiment = \"replacement\"\nnats = [\"node nftables, over veth\"]\n[traffic]\nprotocol = \"udp\"",
+                "looking at",
+                "tcp",
+            ),
+            (
+                "experiment = \"replacement\"\nnats = [\"node netfilter\"]\n[replacement]\noffers_min = 9000",
+                "shortest fill",
+                "offers_max",
+            ),
             ("experiment = \"both-layers\"\nnats = [\"node netfilter\"]", "about two layers", "node and gateway"),
             ("nats = [\"node netfilter\"]\n[node]\nports = \"9-1\"", "must be a range of ports", "1024-65535"),
         ] {

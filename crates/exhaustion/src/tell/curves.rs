@@ -120,7 +120,7 @@ pub(super) fn agreements(document: &mut Document, measured: &Measured) {
     document.heading("Profiles and the kernel that they describe");
     for agreement in &measured.agreements {
         let said = verdict(agreement);
-        if agreement.within_two_points {
+        if agreement.within_two_points || agreement.surely_within.is_none() {
             document.text(said);
         } else {
             document.push(Block::Alarm("DISAGREEMENT".to_owned(), said));
@@ -140,7 +140,11 @@ fn verdict(agreement: &Agreement) -> String {
              would tell"
         }
         (true, None) => "agree within two percentage points of occupancy at every level of refusals",
-        (false, _) => "do not agree within two percentage points of occupancy at every level of refusals",
+        (false, None) => {
+            "are more than two percentage points of occupancy apart at some level of refusals; so few rounds do not tell whether \
+             that is chance"
+        }
+        (false, Some(_)) => "do not agree within two percentage points of occupancy at every level of refusals",
     };
     format!("{} and {} {how}.", agreement.profile, agreement.kernel)
 }

@@ -4,7 +4,7 @@ use natrig_report::document::{Align, Block, Document, Table};
 
 use super::words::{dash, whole};
 use crate::observe::{Replacement, ReplacementEstimate};
-use crate::result::Measured;
+use crate::result::{Measured, ReplacementResult};
 
 /// Policies with their parameters.
 pub(super) fn replacements(document: &mut Document, measured: &Measured) {
@@ -12,11 +12,12 @@ pub(super) fn replacements(document: &mut Document, measured: &Measured) {
         return;
     }
     document.heading("What a full table gives up");
-    let said = measured.replacements.iter().map(|one| format!("{}: {}", one.setup, sentence(&one.estimate)));
-    document.push(Block::Bullets(said.collect()));
+    let said = |one: &ReplacementResult| format!("{}, {}: {}", one.setup, one.connections, sentence(&one.estimate));
+    document.push(Block::Bullets(measured.replacements.iter().map(said).collect()));
     let (left, right) = (Align::Left, Align::Right);
     let mut table = Table::new([
         ("setup", left),
+        ("connections", left),
         ("policy", left),
         ("capacity", right),
         ("batch", right),
@@ -31,6 +32,7 @@ pub(super) fn replacements(document: &mut Document, measured: &Measured) {
             .collect();
         table.row([
             one.setup.to_string(),
+            one.connections.to_string(),
             one.estimate.policy.to_string(),
             number(one.estimate.capacity),
             number(one.estimate.batch),

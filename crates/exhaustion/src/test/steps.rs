@@ -244,19 +244,34 @@ fn surface(session: Run<'_, '_>, settings: &BothLayers) -> Result<Ended, TestErr
 
 fn replacements(session: Run<'_, '_>, settings: &ReplacementSettings) -> Result<Ended, TestError> {
     let scenario = session.record.scenario.clone();
+    let steps = scenario.nats.len() * settings.connections.len();
     for (nth, setup) in scenario.nats.iter().enumerate() {
-        if let Some(ended) = next(session) {
-            return Ok(ended);
+        let mut bed = Bed::new(&scenario, setup, settings.offers_max);
+        bed.overflows = true;
+        let Some(mut talker) = open(session, bed)? else { continue };
+        let table = talker.rig.kernel_table().map_err(|error| failed(&error))?;
+        if let Some(table) = table.filter(|table| *table >= settings.offers_max) {
+            let offers = settings.offers_max;
+            let reason = format!(
+                "the kernel tracks {table} connections here (nf_conntrack_max): {offers} would not fill its table"
+            );
+            session.record.measured.skipped.push(Skipped { setup: setup.clone(), reason });
+            continue;
         }
-        session.phase(&format!("replacement: {setup}"), nth as f64 / scenario.nats.len() as f64);
-        let Some(mut talker) = open(session, Bed::new(&scenario, setup, settings.offers_max))? else { continue };
-        let step = replacement::run(&mut talker, settings, scenario.seed, session.cancel);
-        let Some(result) = finished(step)? else { return Ok(STOPPED) };
-        // Ports of connections that were given up are given again, as they must be.
-        talker.faults.shared = 0;
-        take_faults(session, &mut talker.faults);
-        session.record.measured.replacements.push(result);
-        session.save();
+        for (which, connections) in settings.connections.iter().copied().enumerate() {
+            if let Some(ended) = next(session) {
+                return Ok(ended);
+            }
+            let done = (nth * settings.connections.len() + which) as f64 / steps as f64;
+            session.phase(&format!("replacement, {connections} connections: {setup}"), done);
+            let step = replacement::run(&mut talker, settings, connections, scenario.seed, session.cancel);
+            let Some(result) = finished(step)? else { return Ok(STOPPED) };
+            // Ports of connections that were given up are given again, as they must be.
+            talker.faults.shared = 0;
+            take_faults(session, &mut talker.faults);
+            session.record.measured.replacements.push(result);
+            session.save();
+        }
     }
     Ok(Ended::Done)
 }

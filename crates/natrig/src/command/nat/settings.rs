@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
 
+use natrig_bench::profile;
 use natrig_lab::net::Ipv4Net;
 use natrig_lab::router::{PortConfig, Route, RouterConfig, Routes};
 use natrig_lab::stage::Side;
@@ -114,7 +115,7 @@ impl Settings {
             outside,
             link: typed.link.or(file.link).unwrap_or_default(),
             mac: typed.mac.or(file.mac).unwrap_or_default(),
-            profile: profile(&profile_name)?,
+            profile: profile::load(&profile_name).map_err(|error| wrong(format_args!("failed to {error}")))?,
             profile_name,
             pool,
             own,
@@ -161,19 +162,6 @@ impl Settings {
 /// A mistake of the user's.
 pub(super) fn wrong(what: impl std::fmt::Display) -> Failure {
     Failure::failed(exit::USAGE, what)
-}
-
-fn profile(name: &str) -> Result<Profile, Failure> {
-    if !name.contains('/') && !name.ends_with(".toml") {
-        return Profile::builtin(name).ok_or_else(|| {
-            let known = Profile::names().join(", ");
-            wrong(format_args!(
-                "there is no profile `{name}`\nhelp: built in are {known}; a file is named with its path"
-            ))
-        });
-    }
-    let text = fs::read_to_string(name).map_err(|error| wrong(format_args!("{name}: {error}")))?;
-    Profile::parse(&text).map_err(|error| wrong(format_args!("{name}: {error}")))
 }
 
 /// Addresses with the networks around them.

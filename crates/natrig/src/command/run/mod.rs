@@ -120,3 +120,28 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let hint = "help: choose another directory with --out";
     Failure::failed(exit::USAGE, format_args!("failed to write {}: {error}\n{hint}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use natrig_bench::test::RecordOf;
+    use schemars::schema_for;
+
+    use super::*;
+
+    /// After a change that is meant: `UPDATE_SCHEMA=1 cargo test -p natrig --bin natrig schema`.
+    #[test]
+    fn each_committed_schema_is_that_of_the_types() {
+        for (test, schema) in [
+            ("cluster", schema_for!(RecordOf<ClusterTest>)),
+            ("exhaustion", schema_for!(RecordOf<Exhaustion>)),
+            ("toggle", schema_for!(RecordOf<Toggle>)),
+        ] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/{test}.schema.json"));
+            let schema = serde_json::to_string_pretty(schema.as_value()).unwrap() + "\n";
+            if std::env::var_os("UPDATE_SCHEMA").is_some() {
+                std::fs::write(&file, &schema).unwrap();
+            }
+            assert!(std::fs::read_to_string(&file).unwrap() == schema, "{} is not what the types say", file.display());
+        }
+    }
+}

@@ -41,7 +41,8 @@ pub(crate) fn run<T: Tell>(source: &Source, args: &Run) -> Outcome {
     let mut scenario = source
         .read(|text, file| T::read(text, file, Profile::names()))
         .map_err(|error| Failure::new(exit::USAGE, error))?;
-    let options = Options { designs: args.design.clone(), link: args.link, rounds: args.rounds, seed: args.seed };
+    let Run { link, rounds, seed, effort, .. } = *args;
+    let options = Options { designs: args.design.clone(), link, rounds, seed, effort };
     T::change(&mut scenario, &options).map_err(usage)?;
     let plan = T::plan(&scenario).map_err(usage)?;
     if args.dry_run {
