@@ -212,6 +212,12 @@ impl Cell {
         }
     }
 
+    /// Where lag is measured: the cell that tells the machine's own share of it.
+    pub(crate) fn lag_floor(&self) -> Option<Self> {
+        let lag = matches!(self.offer, Offer::LagConstant | Offer::LagPoisson);
+        lag.then_some(Self { offer: Offer::LagFloor, ..*self })
+    }
+
     /// What its generator does alone.
     pub(crate) fn feed(&self) -> Option<Self> {
         let what = self.what.feed().filter(|_| self.way == Way::Pipelined)?;

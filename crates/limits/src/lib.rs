@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod alone;
+mod apart;
 mod cells;
 mod measure;
 mod record;

@@ -18,7 +18,7 @@ use crate::alone::{self, To};
 use crate::cells::{Cell, Flows, MILLION, Offer, Way, What};
 use crate::record::{CellRecord, RoleCost, Round};
 use crate::stand::{Cores, Ground, Key};
-use crate::{PathLimits, Settings, base, targets};
+use crate::{PathLimits, Settings, apart, base, targets};
 
 /// More than any generator sends, so that a frame is always due.
 const FLAT_OUT_PPS: f64 = 50e6;
@@ -168,6 +168,7 @@ fn rounds(
         if began + longest > limit {
             return Ok(Status::TimeLimit);
         }
+        session.record.measured.line_ns.extend(apart::line_ns(cores));
         let mut order: Vec<usize> = (0..cells.len()).collect();
         order.shuffle(&mut rng);
         // Some are measured at rates that this round has found.

@@ -18,6 +18,10 @@ pub struct Measured {
     pub cells: Vec<CellRecord>,
     /// Frames that came out wrong, in all trials.
     pub wrong: u64,
+    /// How long a line of the cache takes from one processor to the other and back, in nanoseconds, before each round; nothing where there
+    /// is only one.
+    #[serde(default)]
+    pub line_ns: Vec<f64>,
 }
 
 /// A target.
@@ -173,11 +177,19 @@ impl Measured {
                     _ => own.is_generator_bound().then(|| "the generator could not offer more".to_owned()),
                 }
             };
-            let remark = refused.or_else(|| match (bound(&row.of), row.over.as_ref().and_then(bound)) {
-                (Some(why), _) => Some(format!("GENERATOR-BOUND, it may carry more: {why}")),
-                (None, Some(why)) => Some(format!("what it is compared with is GENERATOR-BOUND: {why}")),
-                (None, None) => None,
-            });
+            let machine = || {
+                let ns = stats::median(&lags(record(&row.of.lag_floor()?)?))?;
+                Some(format!(
+                    "sent to nobody, the same frames are late by {:.0} µs: that much is the machine's own",
+                    ns / 1e3
+                ))
+            };
+            let remark =
+                refused.or_else(machine).or_else(|| match (bound(&row.of), row.over.as_ref().and_then(bound)) {
+                    (Some(why), _) => Some(format!("GENERATOR-BOUND, it may carry more: {why}")),
+                    (None, Some(why)) => Some(format!("what it is compared with is GENERATOR-BOUND: {why}")),
+                    (None, None) => None,
+                });
             Target {
                 claim: row.claim.to_owned(),
                 flows: row.of.flows.words(settings),
@@ -189,6 +201,10 @@ impl Measured {
         };
         self.targets = wanted(settings).into_iter().map(target).collect();
     }
+}
+
+fn lags(record: &CellRecord) -> Vec<f64> {
+    record.rounds.iter().flatten().filter_map(|round| round.send_lag_ns_p999).collect()
 }
 
 impl Row {

@@ -133,7 +133,6 @@ fn beside() -> Vec<Cell> {
     let mut cells = vec![
         cell(What::PacketBlocks, Way::Pipelined, Flows::Many, Offer::LossFree),
         cell(What::BothMemory, Way::TwoCores, Flows::Many, Offer::FlatOut),
-        cell(What::FeedRing, Way::OneCore, Flows::Many, Offer::LagFloor),
     ];
     cells.extend([Way::OneCore, Way::Pipelined].map(|way| cell(What::RingAnswered, way, Flows::One, Offer::RoundTrip)));
     cells
@@ -146,8 +145,8 @@ pub(crate) fn cells(settings: &Settings) -> Vec<Cell> {
     if settings.targets.is_empty() {
         measured.extend(beside());
     }
-    let paces: Vec<Cell> = measured.iter().filter_map(Cell::paced_by).collect();
-    measured.extend(paces);
+    let others: Vec<Cell> = measured.iter().flat_map(|cell| [cell.paced_by(), cell.lag_floor()]).flatten().collect();
+    measured.extend(others);
     let feeds = measured.iter().filter_map(Cell::feed);
     for cell in measured.iter().copied().chain(feeds) {
         if !cells.contains(&cell) {

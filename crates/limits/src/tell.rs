@@ -22,12 +22,25 @@ impl Tell for PathLimits {
             .filter_map(|target| Some(format!("{}, {}: {}", target.claim, target.flows, target.remark.as_ref()?)))
             .collect();
         document.push(Block::Bullets(remarks));
+        document.push(Block::Text(how_far_apart(&measured.line_ns)));
         document.heading("What was measured");
         document.push(Block::Table(cells(&measured.cells)));
         document.heading("Processor time per delivered frame, ns");
         document.push(Block::Table(costs(&measured.cells)));
         document
     }
+}
+
+/// Whatever is pipelined hands its frames from one processor's caches to the other's.
+fn how_far_apart(line_ns: &[f64]) -> String {
+    let Some(median) = natrig_bench::stats::median(line_ns) else {
+        return "There is one processor only.".to_owned();
+    };
+    let [least, most] = [f64::min, f64::max].map(|of| line_ns.iter().copied().fold(median, of));
+    format!(
+        "From one processor to the other and back a line of the cache took {median:.0} ns (before each round: {least:.0} to {most:.0}). \
+         The further apart they are, the slower is all that is pipelined; a host moves virtual processors as it likes."
+    )
 }
 
 fn targets(targets: &[Target]) -> Table {
