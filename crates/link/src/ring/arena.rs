@@ -22,6 +22,8 @@ pub(super) const BATCH_MAX: usize = BURST_MAX;
 
 pub(super) const SLOT_HEADER_BYTES: usize = 16;
 pub(super) const SLOT_BYTES_SMALL: usize = 256;
+const SLOT_BYTES_LARGE: usize = 2112;
+const SLOT_BYTES_LARGEST: usize = 4160;
 
 /// Ethernet, IP with all options, TCP with all options.
 const HEAD_BYTES_MIN: usize = 14 + 60 + 60;
@@ -39,8 +41,8 @@ const TEMPLATE_BYTES: usize = 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX;
 /// The program for each size of slot.
 static OBJECTS: [(usize, &[u8]); 3] = [
     (SLOT_BYTES_SMALL, aya::include_bytes_aligned!("../../bpf/ring_256.o")),
-    (2112, aya::include_bytes_aligned!("../../bpf/ring_2112.o")),
-    (4160, aya::include_bytes_aligned!("../../bpf/ring_4160.o")),
+    (SLOT_BYTES_LARGE, aya::include_bytes_aligned!("../../bpf/ring_2112.o")),
+    (SLOT_BYTES_LARGEST, aya::include_bytes_aligned!("../../bpf/ring_4160.o")),
 ];
 
 /// `struct ring`: counters of one receive ring.
@@ -205,8 +207,13 @@ impl Arena {
     /// The slot whose frame starts at `start`, if it is one of this arena.
     pub(super) fn slot_at(&self, start: *const u8) -> Option<u32> {
         let offset = start.addr().checked_sub(self.slots.start().as_ptr().addr() + SLOT_HEADER_BYTES)?;
-        let index = offset / self.slot_bytes;
-        (index < self.slot_count && offset.is_multiple_of(self.slot_bytes)).then_some(index as u32)
+        // It is asked of every frame: by a constant, division is multiplication.
+        let (index, within) = match self.slot_bytes {
+            SLOT_BYTES_SMALL => (offset / SLOT_BYTES_SMALL, offset % SLOT_BYTES_SMALL),
+            SLOT_BYTES_LARGE => (offset / SLOT_BYTES_LARGE, offset % SLOT_BYTES_LARGE),
+            _ => (offset / SLOT_BYTES_LARGEST, offset % SLOT_BYTES_LARGEST),
+        };
+        (index < self.slot_count && within == 0).then_some(index as u32)
     }
 
     /// What the kernel puts on pages before the program rewrites them: metadata, which carries nothing but whose length tells the program
