@@ -103,8 +103,9 @@ pub trait Link: Send {
 
 /// Memory that belongs to a link and to whoever borrowed it: [`Link::lend`].
 pub trait Loan: Send + Debug {
-    /// The first `count` places for a frame (at most [`BURST_MAX`]), always the same, and each as it was left.
-    fn places(&mut self, count: usize) -> ArrayVec<&mut [u8], BURST_MAX>;
+    /// Appends the first `count` places for a frame (at most as many as there is room for), always the same, and each as it was left,
+    /// whole.
+    fn places<'a>(&'a mut self, count: usize, frames: &mut ArrayVec<Frame<'a>, BURST_MAX>);
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {

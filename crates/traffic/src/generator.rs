@@ -229,8 +229,8 @@ impl Generator {
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
         let flows = self.config.flows.len();
         let mut turn = Turn::at(self.counts.sent, flows);
-        let places = self.places.take(self.due.len());
-        for (nth, ((intended_ns, place), made)) in self.due.iter().zip(places).zip(&mut self.made).enumerate() {
+        self.places.take(self.due.len(), &mut frames);
+        for (nth, ((intended_ns, frame), made)) in self.due.iter().zip(&mut frames).zip(&mut self.made).enumerate() {
             let index = self.counts.sent + nth as u64;
             let in_turn = turn.next();
             let (flow, seq) = match (&self.order, self.new) {
@@ -253,14 +253,14 @@ impl Generator {
             // A handful of lengths at most: a scan is the fastest map.
             let kind = self.lens.iter().position(|known| *known == len).unwrap_or(0);
             if let Some(tuple) = self.config.flows.get(flow) {
-                let template = &self.templates[kind];
+                let (template, place) = (&self.templates[kind], frame.bytes_mut());
                 if made.replace(kind) == Some(kind) {
                     template.fill_in(place, tuple, &stamp.to_bytes());
                 } else {
                     template.emit(place, tuple, &stamp.to_bytes());
                 }
             }
-            frames.push(Frame::new(place, len));
+            frame.resize(len);
         }
         let taken = match self.lens[..] {
             [_] => link.send_alike(&frames, &ALL[..frames.len()], ALIKE_FROM)?,
@@ -296,10 +296,14 @@ enum Places {
 }
 
 impl Places {
-    fn take(&mut self, count: usize) -> ArrayVec<&mut [u8], BURST_MAX> {
+    /// The first `count`, each whole.
+    fn take<'a>(&'a mut self, count: usize, frames: &mut ArrayVec<Frame<'a>, BURST_MAX>) {
         match self {
-            Self::Own { bytes, place_bytes } => bytes.chunks_exact_mut(*place_bytes).take(count).collect(),
-            Self::Lent(loan) => loan.places(count),
+            Self::Own { bytes, place_bytes } => {
+                let places = bytes.chunks_exact_mut(*place_bytes).take(count);
+                frames.extend(places.map(|place| Frame::new(place, *place_bytes)));
+            }
+            Self::Lent(loan) => loan.places(count, frames),
         }
     }
 }

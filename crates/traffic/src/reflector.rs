@@ -94,8 +94,8 @@ impl Reflector {
 
     fn send_answers(&mut self, link: &mut dyn Link) -> Result<(), SendError> {
         let slots = self.held.chunks_exact_mut(SLOT);
-        let frames: ArrayVec<Frame<'_>, BURST_MAX> =
-            slots.zip(self.held_lens.drain(..)).map(|(slot, len)| Frame::new(slot, len)).collect();
+        let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
+        frames.extend(slots.zip(self.held_lens.drain(..)).map(|(slot, len)| Frame::new(slot, len)));
         let taken = link.send(&frames, &ALL[..frames.len()])?;
         self.answered += taken as u64;
         self.answers_refused += (frames.len() - taken) as u64;

@@ -1,6 +1,5 @@
 //! One burst from a link, through a stage, to the link on its other side.
 
-use arrayvec::ArrayVec;
 use natrig_link::{BURST_MAX, Link, RecvError, SendError};
 use natrig_wire::Frame;
 
@@ -109,7 +108,8 @@ pub fn pump(
 #[derive(Debug, Default)]
 pub(super) struct BackBuffer {
     bytes: Vec<u8>,
-    lens: ArrayVec<usize, BURST_MAX>,
+    // No array: it is taken out of the stage and put back with each burst.
+    lens: Vec<usize>,
 }
 
 impl BackBuffer {

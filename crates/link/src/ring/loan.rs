@@ -3,6 +3,7 @@
 use super::arena::{Arena, SLOT_HEADER_BYTES};
 use crate::{BURST_MAX, Loan};
 use arrayvec::ArrayVec;
+use natrig_wire::Frame;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +25,15 @@ impl RingLoan {
 }
 
 impl Loan for RingLoan {
-    fn places(&mut self, count: usize) -> ArrayVec<&mut [u8], BURST_MAX> {
-        let place = |nth| {
+    fn places<'a>(&'a mut self, count: usize, frames: &mut ArrayVec<Frame<'a>, BURST_MAX>) {
+        for nth in 0..count.min(frames.remaining_capacity()) {
             let slot = self.arena.slot(self.arena.lent_slot(self.number, nth));
-            // SAFETY: the slot is this loan's, which is the only one of its link and is borrowed for as long as the answer; `nth` comes
+            // SAFETY: the slot is this loan's, which is the only one of its link and is borrowed for as long as the frames live; `nth` comes
             // up once. The program reads it only within a call that sends, and whoever makes that call has borrowed it too.
-            unsafe { NonNull::slice_from_raw_parts(slot.add(SLOT_HEADER_BYTES), self.arena.room()).as_mut() }
-        };
-        (0..count.min(BURST_MAX)).map(place).collect()
+            let place =
+                unsafe { NonNull::slice_from_raw_parts(slot.add(SLOT_HEADER_BYTES), self.arena.room()).as_mut() };
+            frames.push(Frame::new(place, self.arena.room()));
+        }
     }
 }
 

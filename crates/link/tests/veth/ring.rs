@@ -3,6 +3,7 @@
 use crate::common::Direction;
 use crate::netns::{in_fresh_namespace_as_root, in_user_namespace, set_mtu, set_up, veth_pair};
 use crate::property;
+use arrayvec::ArrayVec;
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::ring::{self, RingLink, RingOptions};
 use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, affinity};
@@ -112,13 +113,15 @@ fn frames_made_in_lent_slots_arrive_as_they_were_made() {
         let mut number = 0u8;
         // Whole frames first, then only what differs; by sendmmsg and live; and others of another length in between.
         for (len, count) in [(1514, 300), (1514, 5), (1514, 300), (700, 40), (1514, 300)] {
-            let (mut made, mut frames): (Vec<Vec<u8>>, Vec<Frame<'_>>) = (Vec::new(), Vec::new());
-            for place in loan.places(count) {
+            let (mut made, mut frames): (Vec<Vec<u8>>, _) = (Vec::new(), ArrayVec::new());
+            loan.places(count, &mut frames);
+            for frame in &mut frames {
                 number = number.wrapping_add(1);
+                frame.resize(len);
+                let place = frame.bytes_mut();
                 place[..len].iter_mut().enumerate().skip(DIFFER).for_each(|(at, byte)| *byte = (at * len) as u8);
                 place[..DIFFER].fill(number);
                 made.push(place[..len].to_vec());
-                frames.push(Frame::new(place, len));
             }
             assert_eq!(left.send_alike(&frames, &pick[..count], DIFFER).unwrap(), count);
             assert_eq!(collect(&mut right, count), made);
