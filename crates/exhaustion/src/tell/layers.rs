@@ -139,6 +139,7 @@ pub(super) fn surface(document: &mut Document, record: &RecordOf<Exhaustion>) {
     }
     document.heading("Which layer's ports run out");
     document.text(sentence(&triples));
+    document.text("The maps show the flows with both layers as a share of those with the gateway alone.");
     for map in super::figures::surfaces(&record.measured.cells) {
         document.push(Block::Figure(map));
     }
