@@ -1,6 +1,9 @@
 //! Eviction by entry. In an LRU map a session has two entries, one for each direction, and pressure takes either of them (Cilium,
 //! bpf/lib/nat.h over BPF_MAP_TYPE_LRU_HASH). What is left is translated in one direction only, until a packet of that direction makes
 //! the other entry again; older versions never do. A flow whose outbound entry is gone gets another port with its next packet.
+//!
+//! Age is the flow's, not the entry's. The map itself refreshes what a look-up finds (kernel/bpf/hashtab.c), so that where only one entry is
+//! looked up the other one of a one-way flow ages there, and does not here.
 
 use crate::behaviour::FullPolicy;
 use crate::create::EVICTION_SAMPLE;

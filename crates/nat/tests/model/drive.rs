@@ -18,14 +18,14 @@ pub(crate) struct Difference {
     pub(crate) what: String,
 }
 
-/// Runs a sequence. A panic is a difference, too.
-pub(crate) fn run(config: &Config, seed: u64, ops: &[Op]) -> Result<(), Difference> {
+/// Runs a sequence, and says what the translator has counted. A panic is a difference, too.
+pub(crate) fn run(config: &Config, seed: u64, ops: &[Op]) -> Result<Counters, Difference> {
     let mut pair = Pair::new(config.clone(), seed);
     for (at, op) in ops.iter().enumerate() {
         let step = panic::catch_unwind(AssertUnwindSafe(|| pair.step(op)));
         step.unwrap_or_else(|_| Err("panicked".into())).map_err(|what| Difference { at, what })?;
     }
-    Ok(())
+    Ok(pair.rig.nat.counters().clone())
 }
 
 struct Pair {
@@ -132,10 +132,14 @@ pub(crate) fn any_sequence(config: &Config, seed: u64, len: usize) -> Vec<Op> {
     (0..len).map(|_| ops::any_op(&mut dice, &config.behaviour)).collect()
 }
 
-/// Runs a random sequence; on a difference, looks for the shortest sequence that still shows one, and prints it.
-pub(crate) fn hold_against_reference(name: &str, config: &Config, seed: u64, len: usize) {
+/// Runs a random sequence; on a difference, looks for the shortest sequence that still shows one, and prints it. Returns what the translator
+/// has counted.
+pub(crate) fn hold_against_reference(name: &str, config: &Config, seed: u64, len: usize) -> Counters {
     let ops = any_sequence(config, seed, len);
-    let Err(difference) = run(config, seed, &ops) else { return };
+    let difference = match run(config, seed, &ops) {
+        Ok(counters) => return counters,
+        Err(difference) => difference,
+    };
     let (seed, shortest, difference) = shrink(config, seed, &ops[..=difference.at], difference);
     panic!(
         "{name}, seed {seed}: {} operations suffice for a difference:\n{}\n{}\nwith {config:#?}",

@@ -23,6 +23,7 @@ mod rig;
 mod round_trip;
 
 use natrig_nat::Profile;
+use natrig_nat::behaviour::FullPolicy;
 
 /// Sequences per profile, operations per sequence, and as many behaviours of no profile at all.
 fn effort() -> (u64, usize) {
@@ -33,9 +34,17 @@ fn effort() -> (u64, usize) {
 fn profiles_do_what_the_reference_allows() {
     let (sequences, len) = effort();
     for name in Profile::names() {
+        let (mut evicted, mut restored) = (0, 0);
         for seed in 0..sequences {
-            drive::hold_against_reference(name, &behaviours::small_profile(name, seed), seed, len);
+            let counters = drive::hold_against_reference(name, &behaviours::small_profile(name, seed), seed, len);
+            evicted += counters.entries_evicted;
+            restored += counters.entries_restored;
         }
+        // Tables of entries are full most of the time: every tenth operation takes one away.
+        let full = Profile::builtin(name).unwrap().behaviour.table.full;
+        let operations = sequences * len as u64;
+        assert_eq!(evicted > operations / 10, full.by_entry(), "{name}: {evicted} entries evicted");
+        assert_eq!(restored > operations / 100, full == FullPolicy::EvictEntryRestore, "{name}: {restored} restored");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use natrig_nat::behaviour::{AddressChoice, Exhaustion, FullPolicy, Overload, PortBlocks};
-use natrig_nat::{DropReason, Verdict};
+use natrig_nat::{Direction, DropReason, Verdict};
 
 use super::search::{self, At, Reach, Request};
 use super::{Event, Flow, Judgement, Phase, Reference, Session, Tokens, must_drop, tcp};
@@ -16,7 +16,9 @@ impl Reference {
     pub(super) fn create(&mut self, event: &Event<'_>, flow: &Flow, only: Option<Ipv4Addr>) -> Judgement {
         self.forget_idle_blocks();
         let is_it = |row: &&super::Row| {
-            !row.held && row.protocol == flow.protocol && row.inside == flow.from && row.remote == flow.to
+            // Where entries go one by one, an older session may have nothing left but its way in.
+            let found = !row.held && row.entries[Direction::Outbound as usize];
+            found && row.protocol == flow.protocol && row.inside == flow.from && row.remote == flow.to
         };
         let created = event.rows.iter().find(is_it).map(|row| row.outside);
         let shared = self.mapping_of(flow);
@@ -117,6 +119,29 @@ impl Reference {
         evicted: &[usize],
         (new_port, directed): (bool, bool),
     ) -> Judgement {
+        if self.behaviour().table.full.by_entry() {
+            self.make_room(event, 2, None)?;
+        } else {
+            self.evict(flow, outside, evicted, new_port)?;
+        }
+        // What made room may have been all that was left of the mapping: then its port is given out anew.
+        if new_port || self.mapping_of(flow).is_none() {
+            self.last_port.insert((*outside.ip(), flow.protocol), outside.port());
+        }
+        if new_port {
+            self.note_hash(flow, *outside.ip());
+            self.note_block(flow, outside);
+            self.spend_token(flow, true);
+        }
+        let phase = first_phase(flow);
+        let expires = self.now + self.timeout(phase);
+        let session = Session::new(flow.protocol, [flow.from, flow.to, outside], phase, expires);
+        self.sessions.push(Session { from_outside: flow.flags & (SYN | ACK) == SYN | ACK, directed, ..session });
+        self.use_outbound(event, flow, self.sessions.len() - 1)
+    }
+
+    /// Sessions have gone for a new one: one for room, one for the port.
+    fn evict(&mut self, flow: &Flow, outside: SocketAddrV4, evicted: &[usize], new_port: bool) -> Judgement {
         let full = self.sessions.len() >= self.behaviour().table.capacity as usize;
         let in_the_way = |session: &Session| {
             new_port && session.protocol == flow.protocol && session.outside == outside && session.remote == flow.to
@@ -143,20 +168,7 @@ impl Reference {
             at += 1;
             !evicted.contains(&(at - 1))
         });
-        // What made room may have been all that was left of the mapping: then its port is given out anew.
-        if new_port || self.mapping_of(flow).is_none() {
-            self.last_port.insert((*outside.ip(), flow.protocol), outside.port());
-        }
-        if new_port {
-            self.note_hash(flow, *outside.ip());
-            self.note_block(flow, outside);
-            self.spend_token(flow, true);
-        }
-        let phase = first_phase(flow);
-        let expires = self.now + self.timeout(phase);
-        let session = Session::new(flow.protocol, [flow.from, flow.to, outside], phase, expires);
-        self.sessions.push(Session { from_outside: flow.flags & (SYN | ACK) == SYN | ACK, directed, ..session });
-        self.use_outbound(event, flow, self.sessions.len() - 1)
+        Ok(())
     }
 
     /// A flow that begins outside and is routed as it is: it takes a place in the table, and nothing else.
@@ -167,16 +179,23 @@ impl Reference {
         let evicted: Vec<usize> = (0..self.sessions.len()).filter(|at| gone(&self.sessions[*at])).collect();
         let full = self.sessions.len() >= self.behaviour().table.capacity as usize;
         if !event.rows.iter().any(is_it) {
-            let evicts = self.behaviour().table.full != FullPolicy::Refuse;
-            if !full || !evicted.is_empty() || evicts && self.sessions.iter().all(|session| !session.replied) {
+            let must_evict = match self.behaviour().table.full {
+                FullPolicy::Refuse => false,
+                FullPolicy::EvictEntry | FullPolicy::EvictEntryRestore => true,
+                FullPolicy::EvictOldest | FullPolicy::EvictUnreplied => {
+                    self.sessions.iter().all(|session| !session.replied)
+                }
+            };
+            if !full || !evicted.is_empty() || must_evict {
                 return Err(format!("{flow:?} is not followed"));
             }
             return must_drop(event, &[DropReason::TableFull]);
         }
-        if evicted.len() != usize::from(full) {
+        if self.behaviour().table.full.by_entry() {
+            self.make_room(event, 2, None)?;
+        } else if evicted.len() != usize::from(full) {
             return Err(format!("{} sessions went for {flow:?}", evicted.len()));
-        }
-        if let [at] = evicted[..] {
+        } else if let [at] = evicted[..] {
             self.sessions.remove(at);
         }
         let phase = first_phase(flow);
@@ -370,11 +389,12 @@ impl Reference {
         let overload = self.rules(flow.protocol).overload;
         let in_the_way = |session: &&Session| {
             let same = session.protocol == flow.protocol && session.outside == end;
-            same && match overload {
-                Overload::Never => true,
-                Overload::PerAddress => session.remote.ip() == flow.to.ip(),
-                Overload::PerEndpoint => session.remote == flow.to,
-            }
+            same && session.has_entry(Direction::Inbound)
+                && match overload {
+                    Overload::Never => true,
+                    Overload::PerAddress => session.remote.ip() == flow.to.ip(),
+                    Overload::PerEndpoint => session.remote == flow.to,
+                }
         };
         let Some(user) = self.sessions.iter().find(in_the_way) else { return At::Free };
         let begins = flow.protocol == TCP && flow.flags & (SYN | ACK | RST) == SYN;

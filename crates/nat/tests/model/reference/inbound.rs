@@ -112,7 +112,8 @@ impl Reference {
     /// inbound packets do; which of the mapping's sessions stands for it is not said.
     pub(super) fn follow_admitted(&mut self, event: &Event<'_>, found: &[usize], flow: &Flow) -> Judgement {
         if self.find_inbound(flow.protocol, flow.from, flow.to) == Some(found[0]) {
-            self.follow(found[0], Direction::Inbound, flow);
+            let (at, _) = self.restore(event, found[0], Direction::Inbound)?;
+            self.follow(at, Direction::Inbound, flow);
             return Ok(());
         }
         let refreshes = flow.protocol != TCP && self.rules(flow.protocol).refresh != Refresh::Outbound;

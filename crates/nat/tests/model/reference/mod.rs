@@ -5,6 +5,7 @@
 //! the NATs that profiles stand for; see the comments at each.
 
 mod create;
+mod entries;
 mod icmp;
 mod inbound;
 mod outbound;
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     /// The same, but data in the middle of a connection counts only perhaps.
     pub(crate) seq_end_least: u32,
     pub(crate) packets: [u32; 2],
+    /// Which of its entries are in the table, outbound and inbound: found by packets of these directions.
+    pub(crate) entries: [bool; 2],
 }
 
 impl Session {
@@ -78,6 +81,7 @@ impl Session {
             seq_end,
             seq_end_least,
             packets,
+            entries: [true, true],
         }
     }
 }
@@ -92,13 +96,19 @@ pub(crate) struct Row {
     pub(crate) outside: SocketAddrV4,
     pub(crate) expires: u64,
     pub(crate) packets: [u32; 2],
+    pub(crate) entries: [bool; 2],
 }
 
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, held, inside, remote, outside, expires, packets: [out, back] } = self;
+        let Self { protocol, held, inside, remote, outside, expires, packets: [out, back], entries } = self;
         let held = if *held { " held" } else { "" };
-        write!(f, "{protocol} {inside} {outside} {remote}{held} until {expires}, {out} out, {back} in")
+        let lost = match entries {
+            [true, true] => "",
+            [false, _] => ", no way out",
+            [true, false] => ", no way in",
+        };
+        write!(f, "{protocol} {inside} {outside} {remote}{held} until {expires}, {out} out, {back} in{lost}")
     }
 }
 
@@ -106,14 +116,15 @@ impl Row {
     pub(crate) fn of_view(view: &MappingView, now: u64) -> Self {
         let packets = [view.packets_out, view.packets_in];
         let expires = now + view.expires_in_ns / TICK_NS;
+        let entries = [Direction::Outbound, Direction::Inbound].map(|dir| view.lost != Some(dir));
         let MappingView { protocol, inside, remote, outside, .. } = *view;
-        Self { protocol, held: view.state == "held", inside, remote, outside, expires, packets }
+        Self { protocol, held: view.state == "held", inside, remote, outside, expires, packets, entries }
     }
 
     /// What is overdue but not collected yet has no time left.
     fn of_session(session: &Session, now: u64) -> Self {
-        let Session { protocol, held, inside, remote, outside, expires, packets, .. } = *session;
-        Self { protocol, held, inside, remote, outside, expires: expires.max(now), packets }
+        let Session { protocol, held, inside, remote, outside, expires, packets, entries, .. } = *session;
+        Self { protocol, held, inside, remote, outside, expires: expires.max(now), packets, entries }
     }
 
     /// What identifies it among all.
@@ -163,6 +174,8 @@ pub(crate) struct Reference {
     tokens: BTreeMap<Ipv4Addr, Tokens>,
     /// Connection attempts from outside that wait.
     waiting: Vec<Waiting>,
+    /// That it is not old entries that are evicted.
+    suspicion: f64,
 }
 
 /// New mappings that a source may still make: bounds, as of a tick.
@@ -198,6 +211,7 @@ impl Reference {
             blocks: maps.2,
             tokens: maps.3,
             waiting: Vec::new(),
+            suspicion: 1.0,
         }
     }
 
@@ -329,14 +343,16 @@ impl Reference {
 
     fn find(&self, protocol: u8, inside: SocketAddrV4, remote: SocketAddrV4) -> Option<usize> {
         let is_it = |session: &Session| {
-            !session.held && session.protocol == protocol && session.inside == inside && session.remote == remote
+            let same = session.protocol == protocol && session.inside == inside && session.remote == remote;
+            same && !session.held && session.has_entry(Direction::Outbound)
         };
         self.sessions.iter().position(is_it)
     }
 
     fn find_inbound(&self, protocol: u8, remote: SocketAddrV4, outside: SocketAddrV4) -> Option<usize> {
         let is_it = |session: &Session| {
-            !session.held && session.protocol == protocol && session.outside == outside && session.remote == remote
+            let same = session.protocol == protocol && session.outside == outside && session.remote == remote;
+            same && !session.held && session.has_entry(Direction::Inbound)
         };
         self.sessions.iter().position(is_it)
     }

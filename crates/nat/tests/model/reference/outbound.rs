@@ -132,6 +132,10 @@ impl Reference {
 
     /// A packet of a session goes out through it, or, if it is for an outside address, back in.
     pub(super) fn use_outbound(&mut self, event: &Event<'_>, flow: &Flow, at: usize) -> Judgement {
+        let (at, may_pass) = self.restore(event, at, Direction::Outbound)?;
+        if !may_pass {
+            return must_drop(event, &[DropReason::NoMapping]);
+        }
         let outside = self.sessions[at].outside;
         let ends = Seen {
             src: *outside.ip(),
