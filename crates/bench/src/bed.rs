@@ -17,6 +17,9 @@ use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
 use crate::scenario::{Design, Engine, Lineup, Placement, Scenario};
 use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
 
+/// A week: longer than any timer of a profile.
+const BEYOND_TIMERS_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
+
 /// The worlds of a scenario and what all experiments in them use.
 pub struct Bench<'a> {
     /// What is measured.
@@ -221,19 +224,39 @@ impl Subject {
         Outlet { endpoint, burst: links.burst(end), refused: links.refused(end), next }
     }
 
-    /// Empties the tables: natrig's own NATs are made anew, the kernel is told to delete its connections. Returns how long that took, in
-    /// nanoseconds.
+    /// Empties the tables: natrig's own NATs are made anew, the kernel is told to delete its connections.
     ///
     /// # Errors
     /// [`TrialError`].
-    pub fn empty_tables(&mut self, bench: &mut Bench<'_>) -> Result<u64, TrialError> {
+    pub fn empty_tables(&mut self, bench: &mut Bench<'_>) -> Result<(), TrialError> {
         let world = &mut bench.worlds[self.world];
-        let began_ns = clock::now_ns();
         let engines = bench.engines.stages(world.lineup, self.design, self.seed)?;
         let clocks = self.layers.clocks;
         self.layers = Layers::new(&bench.scenario.topology, WorldUse::Measurement(world.lineup.boxes()), engines);
         self.layers.clocks = clocks;
         world.reset_kernel(bench.engines, self.design)?;
+        Ok(())
+    }
+
+    /// Deletes all connections, and again when there are none left, as a control: natrig's own NATs end each as when its time has come,
+    /// the kernel is told to delete its own. Returns how long each took, in nanoseconds. The clocks of natrig's own NATs are moved on, so
+    /// that nothing may go through them before [`Self::empty_tables`].
+    ///
+    /// # Errors
+    /// [`TrialError`].
+    pub fn tear_down(&mut self, bench: &mut Bench<'_>) -> Result<[u64; 2], TrialError> {
+        Ok([self.delete_connections(bench, BEYOND_TIMERS_NS)?, self.delete_connections(bench, 2 * BEYOND_TIMERS_NS)?])
+    }
+
+    fn delete_connections(&mut self, bench: &mut Bench<'_>, later_ns: u64) -> Result<u64, TrialError> {
+        let began_ns = clock::now_ns();
+        let Layers { node, gateway, .. } = &mut self.layers;
+        for stage in [node, gateway].into_iter().flatten() {
+            if let natrig_lab::stage::Engine::Nat(nat) = stage.engine_mut() {
+                nat.expire(began_ns + later_ns);
+            }
+        }
+        bench.worlds[self.world].reset_kernel(bench.engines, self.design)?;
         Ok(clock::now_ns() - began_ns)
     }
 

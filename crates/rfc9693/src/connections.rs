@@ -128,10 +128,10 @@ impl Dut<'_, '_, '_> {
                 }
             }
             let (rate, full_ns, empty_ns) = if loaded {
-                let full_ns = self.subject.empty_tables(self.bench)?;
-                let empty_ns = self.subject.empty_tables(self.bench)?;
+                let [full_ns, empty_ns] = self.subject.tear_down(self.bench)?;
+                let is_empty = self.subject.entries(self.bench)?.iter().all(|(_, entries)| *entries == 0);
                 let own_ns = full_ns.saturating_sub(empty_ns);
-                let rate = (own_ns > 0).then(|| f64::from(connections) * 1e9 / own_ns as f64);
+                let rate = (is_empty && own_ns > 0).then(|| f64::from(connections) * 1e9 / own_ns as f64);
                 (rate, Some(full_ns as f64), Some(empty_ns as f64))
             } else {
                 (None, None, None)

@@ -128,7 +128,7 @@ fn note(kind: Kind, scenario: &Scenario) -> String {
              percentile. PDV: D(99.9 %) − D(min).",
             f64::from(scenario.phase2.latency_ms) / 1000.0
         ),
-        Kind::TearDown => "The whole table is deleted out of band: natrig's own NAT is made anew, the kernel's connections are deleted over \
+        Kind::TearDown => "The whole table is deleted out of band: natrig's own NAT ends every session, the kernel's connections are deleted over \
                            ctnetlink. The rate is N over that time less the time that an empty table takes (the control). Deleting entries \
                            one by one may differ."
             .to_owned(),

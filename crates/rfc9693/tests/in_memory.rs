@@ -90,6 +90,8 @@ fn every_test_runs_and_reports_what_the_rfc_asks_for() {
         assert!(has(Quantity::EstablishmentRate, design));
     }
     assert!(!has(Quantity::TearDownRate, Design::None), "no table, nothing to tear down");
+    let torn_down = record.measured.figures.iter().filter(|figure| figure.quantity == Quantity::TearDownRate);
+    assert!(torn_down.clone().count() > 0 && torn_down.clone().all(|figure| figure.without == 0), "ended, and gone");
     let page = record::markdown::<Rfc9693>(&record);
     for words in [
         "Maximum connection establishment rate",

@@ -51,7 +51,7 @@ impl Device<'_, '_, '_> {
     /// The tables are empty, and no connection stands.
     pub(crate) fn empty(&mut self, connections: &mut Connections) -> Result<(), Stop> {
         connections.forget();
-        self.subject.empty_tables(self.bench).map(|_| ()).map_err(Stop::from)
+        self.subject.empty_tables(self.bench).map_err(Stop::from)
     }
 
     /// Runs a session of `work`, the first of which goes at `rate_per_s` and takes `takes_ns`, and keeps it.
