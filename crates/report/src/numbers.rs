@@ -95,11 +95,15 @@ impl Scale {
         Self { unit, step: step(unit, interval) }
     }
 
-    /// For a column: as many digits as its middle row bears out.
-    pub(crate) fn of_column<'a>(unit: Unit, intervals: impl IntoIterator<Item = &'a Interval>) -> Self {
-        let mut steps: Vec<i32> = intervals.into_iter().map(|interval| step(unit, interval)).collect();
+    /// For a column: as many digits as its middle row bears out, and as many as it takes that no figure comes to nothing.
+    pub(crate) fn of_column<'a>(unit: Unit, intervals: impl Iterator<Item = &'a Interval> + Clone) -> Self {
+        let mut steps: Vec<i32> = intervals.clone().map(|interval| step(unit, interval)).collect();
         steps.sort_unstable();
-        Self { unit, step: steps.get(steps.len() / 2).copied().unwrap_or(0) }
+        let middle = steps.get(steps.len() / 2).copied().unwrap_or(0);
+        let sizes = intervals.map(|interval| interval.median.abs() / unit.size).filter(|size| *size > 0.0);
+        let smallest = sizes.fold(f64::INFINITY, f64::min);
+        let first_digit = if smallest.is_finite() { smallest.log10().floor() as i32 } else { middle };
+        Self { unit, step: middle.min(first_digit) }
     }
 
     /// For a single value.
@@ -293,7 +297,14 @@ mod tests {
     fn a_column_has_the_digits_of_its_middle_row() {
         let unit = Quantity::Rate.unit([600e3]);
         let rows = [interval(590e3, 600e3, 610e3), interval(599.9e3, 600e3, 600.1e3), interval(560e3, 600e3, 640e3)];
-        assert_eq!(plain(&Scale::of_column(unit, &rows).with_unit(600_400.0)), "600 kpps");
+        assert_eq!(plain(&Scale::of_column(unit, rows.iter()).with_unit(600_400.0)), "600 kpps");
+    }
+
+    #[test]
+    fn no_figure_of_a_column_comes_to_nothing() {
+        let rows = [interval(100e3, 420e3, 9e6), interval(2e6, 2.7e6, 8e6), interval(100e3, 400e3, 9e6)];
+        let scale = Scale::of_column(Quantity::Time.unit([5.2e3]), rows.iter());
+        assert_eq!(rows.map(|row| scale.number(row.median)), ["400", "2700", "400"]);
     }
 
     #[test]

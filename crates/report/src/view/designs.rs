@@ -140,7 +140,7 @@ impl Column {
         Self { scale: Scale::of_column(unit, intervals) }
     }
 
-    fn in_nanoseconds<'a>(intervals: impl Iterator<Item = &'a Interval>) -> Self {
+    fn in_nanoseconds<'a>(intervals: impl Iterator<Item = &'a Interval> + Clone) -> Self {
         Self { scale: Scale::of_column(Unit::NANOSECOND, intervals) }
     }
 
