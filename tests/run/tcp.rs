@@ -14,7 +14,7 @@ rounds = 1
 designs = [\"none\", \"both\"]
 rate = { connections = 300, min_cps = 1000, max_cps = 4000, error = 0.5 }
 churn = { background = 50, connections = 200, keepalives_per_s = 2000 }
-transfer = { flows = 2, bytes = 100_000, loss_ppm = 10_000, patience_s = 120 }
+transfer = { flows = 2, bytes = 100_000, loss_ppm = 10_000, repeats = 1, rto_min_ms = 20, patience_s = 120 }
 limits = { send_lag_p99_us = 4_000_000, overrun = 0.5, max_retries = 10 }
 ";
 

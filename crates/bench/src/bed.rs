@@ -154,6 +154,8 @@ pub struct Outlet {
     pub burst: usize,
     /// What becomes of those that it does not take.
     pub refused: Refused,
+    /// How many frames may be under way to the other end before a ring could have no room for one; none where the link itself waits.
+    pub room: Option<usize>,
     /// The box next to it.
     pub next: Place,
 }
@@ -221,7 +223,7 @@ impl Subject {
     fn outlet(&self, bench: &Bench<'_>, end: Place, port: Port, next: Place) -> Outlet {
         let World { links, lineup, .. } = &bench.worlds[self.world];
         let endpoint = rig::endpoint(port, lineup.boxes());
-        Outlet { endpoint, burst: links.burst(end), refused: links.refused(end), next }
+        Outlet { endpoint, burst: links.burst(end), refused: links.refused(end), room: links.room(end), next }
     }
 
     /// Empties the tables: natrig's own NATs are made anew, the kernel is told to delete its connections.

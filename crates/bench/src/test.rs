@@ -35,11 +35,11 @@ pub trait Test: Sized + 'static {
     /// What a report is headed with, and the question that the scenario answers.
     fn heading(scenario: &Self::Scenario) -> (String, String);
 
-    /// Does what the command line asks for instead of what the file says.
+    /// Does what the command line asks for instead of what the file says. Returns what a reader should know of that, in words.
     ///
     /// # Errors
     /// An option that this test has no use for, or that does not go with the file, in words.
-    fn change(scenario: &mut Self::Scenario, options: &Options) -> Result<(), String>;
+    fn change(scenario: &mut Self::Scenario, options: &Options) -> Result<Vec<String>, String>;
 
     /// What would be built and done, a line each.
     ///

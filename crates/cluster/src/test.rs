@@ -73,8 +73,9 @@ impl Test for ClusterTest {
         (scenario.title.clone(), scenario.question.clone())
     }
 
-    fn change(_scenario: &mut Scenario, options: &Options) -> Result<(), String> {
-        options.refuse(&["--design", "--link", "--rounds", "--seed", "--effort"])
+    fn change(_scenario: &mut Scenario, options: &Options) -> Result<Vec<String>, String> {
+        options.refuse(&["--design", "--link", "--rounds", "--seed", "--effort"])?;
+        Ok(Vec::new())
     }
 
     fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {

@@ -30,10 +30,10 @@ impl Test for Toggle {
         (scenario.title.clone(), scenario.question.clone())
     }
 
-    fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+    fn change(scenario: &mut Scenario, options: &Options) -> Result<Vec<String>, String> {
         options.refuse(&["--design", "--link", "--rounds", "--effort"])?;
         scenario.seed = options.seed.unwrap_or(scenario.seed);
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {

@@ -31,7 +31,7 @@ impl Test for Exhaustion {
         (scenario.title.clone(), scenario.question.clone())
     }
 
-    fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
+    fn change(scenario: &mut Scenario, options: &Options) -> Result<Vec<String>, String> {
         match options.effort {
             None => {}
             Some(Effort::Quick) => scenario.quicken(),
@@ -71,7 +71,7 @@ impl Test for Exhaustion {
         if !bounds::ROUNDS.contains(&scenario.rounds) || !bounds::SEED.contains(&scenario.seed) {
             return Err("--rounds or --seed is out of bounds".to_owned());
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {

@@ -96,11 +96,11 @@ impl Test for PathLimits {
         (settings.title.clone(), settings.question.clone())
     }
 
-    fn change(settings: &mut Settings, options: &Options) -> Result<(), String> {
+    fn change(settings: &mut Settings, options: &Options) -> Result<Vec<String>, String> {
         options.refuse(&["--design", "--link", "--effort"])?;
         settings.rounds = options.rounds.unwrap_or(settings.rounds);
         settings.seed = options.seed.unwrap_or(settings.seed);
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn plan(settings: &Settings) -> Result<Vec<String>, String> {

@@ -1,7 +1,7 @@
 //! The tests about connections: how fast they are established and torn down, and how many there can be (sections 4.5, 4.6, 4.8, 4.9).
 
-use natrig_bench::devices::Stop;
-use natrig_bench::search::ndr::{NdrConfig, NdrSearch, Outcome, Step, Validity};
+use natrig_bench::devices::{Range, Stop};
+use natrig_bench::search::ndr::{Outcome, Step, Validity};
 
 use crate::result::{Phase, Quantity, Trial};
 use crate::scenario::{Capacity, Kind};
@@ -19,42 +19,6 @@ pub(crate) struct Found {
 impl Found {
     /// Nothing passed.
     pub(crate) const NOTHING: Self = Self { rate_pps: None, generator_bound: false };
-}
-
-/// Which rates to search.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Range {
-    pub(crate) min_pps: f64,
-    pub(crate) max_pps: f64,
-    /// Where to begin: what an earlier repetition found.
-    pub(crate) hint_pps: Option<f64>,
-    /// The share that bounds may be apart.
-    pub(crate) error: f64,
-    /// How often a trial that lost frames is repeated.
-    pub(crate) confirm: u32,
-}
-
-/// A search that ends without an answer has gone wrong.
-const TRIALS_MAX: u32 = 60;
-
-/// Above this share of lost frames it is overload, not a stall.
-const PLAIN_LOSS_RATIO: f64 = 0.05;
-
-impl Range {
-    /// The binary search that the RFC recommends: a rate passes or fails at its first trial, unless that is to be confirmed.
-    pub(crate) fn search(self) -> Result<NdrSearch, Stop> {
-        NdrSearch::new(NdrConfig {
-            min_pps: self.min_pps,
-            max_pps: self.max_pps,
-            hint_pps: self.hint_pps,
-            relative_precision: self.error,
-            trial_duration_ns: 1,
-            attempts: 1 + self.confirm,
-            plain_loss_ratio: PLAIN_LOSS_RATIO,
-            max_trials: TRIALS_MAX,
-        })
-        .map_err(|e| Stop::failed("start a search")(&e))
-    }
 }
 
 /// True if frames came out wrong: such a device has no rate.
@@ -75,12 +39,12 @@ pub(crate) fn outcome(rate_pps: f64, phase: &Phase, lost: u64, late: bool) -> Ou
 
 impl Dut<'_, '_, '_> {
     /// The rates that the scenario's search covers.
-    pub(crate) fn range(&self, hint_pps: Option<f64>) -> Range {
+    pub(crate) fn range(&self, hint_per_s: Option<f64>) -> Range {
         let establishment = self.scenario.establishment;
         Range {
-            min_pps: f64::from(establishment.min_pps),
-            max_pps: f64::from(establishment.max_pps),
-            hint_pps,
+            min_per_s: f64::from(establishment.min_pps),
+            max_per_s: f64::from(establishment.max_pps),
+            hint_per_s,
             error: establishment.error,
             confirm: self.scenario.confirm,
         }
@@ -154,9 +118,9 @@ impl Dut<'_, '_, '_> {
         };
         let holds = |dut: &mut Self, connections, share: f64, rate_pps: f64| -> Result<Option<f64>, Stop> {
             let whole = dut.range(Some(rate_pps));
-            let stop_pps = (rate_pps * share).max(whole.min_pps);
-            let max_pps = whole.max_pps.max(stop_pps * 2.0);
-            let range = Range { min_pps: stop_pps, max_pps, ..whole };
+            let stop_per_s = (rate_pps * share).max(whole.min_per_s);
+            let max_per_s = whole.max_per_s.max(stop_per_s * 2.0);
+            let range = Range { min_per_s: stop_per_s, max_per_s, ..whole };
             Ok(dut.establishment(Kind::Capacity, connections, range)?.rate_pps)
         };
         let mut stored = initial;

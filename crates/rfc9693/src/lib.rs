@@ -21,11 +21,11 @@ mod tuples;
 
 use std::path::Path;
 
+use natrig_bench::devices::planned;
 use natrig_bench::result::Status;
 use natrig_bench::scenario::Word;
 use natrig_bench::settings::{Fault, Spots};
 use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
-use natrig_bench::{Engines, plan};
 
 use crate::result::Measured;
 use crate::scenario::{Kind, Scenario};
@@ -47,19 +47,15 @@ impl Test for Rfc9693 {
         (scenario.devices.title.clone(), scenario.devices.question.clone())
     }
 
-    fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
-        options.refuse(&["--effort"])?;
-        scenario.devices.change(options, &mut scenario.repetitions)?;
-        read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
+    fn change(scenario: &mut Scenario, options: &Options) -> Result<Vec<String>, String> {
+        let notes = scenario.devices.change(options, &mut scenario.repetitions)?;
+        read::check(scenario, &Spots::default()).map_err(Fault::in_words)?;
+        Ok(notes)
     }
 
     fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {
-        let world = scenario.world();
-        let engines = Engines::new(&world).map_err(|error| error.to_string())?;
-        let mut lines = plan(&world, &engines).map_err(|error| error.to_string())?;
-        let tests: Vec<&str> = scenario.tests.iter().copied().map(Kind::word).collect();
-        lines.push(format!("then {} × {}", scenario.repetitions, tests.join(", ")));
-        Ok(lines)
+        let tests = scenario.tests.iter().copied().map(Kind::word);
+        planned(&scenario.world(), scenario.repetitions, tests)
     }
 
     fn run(session: &mut Session<'_, Self>) -> Result<Status, TestError> {
@@ -68,7 +64,7 @@ impl Test for Rfc9693 {
 
     fn counts(record: &RecordOf<Self>) -> bool {
         let measured = &record.measured;
-        let right = measured.trials.iter().all(|trial| trial.is_overfilled() || trial.wrong() == 0);
+        let right = measured.trials.iter().all(|trial| trial.wrong() == 0);
         right && !measured.figures.is_empty() && measured.figures.iter().all(|figure| !figure.values.is_empty())
     }
 }

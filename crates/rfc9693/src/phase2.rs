@@ -1,11 +1,11 @@
 //! The classic tests in test phase 2, over connections that are established and validated: throughput, frame loss rate, latency and packet
 //! delay variation (section 4.7; RFC 8219 sections 7.1 to 7.4).
 
-use natrig_bench::devices::Stop;
+use natrig_bench::devices::{Range, Stop};
 use natrig_bench::result::Quantiles;
 use natrig_bench::search::ndr::Step;
 
-use crate::connections::{Found, Range, any_wrong, outcome};
+use crate::connections::{Found, any_wrong, outcome};
 use crate::result::{LossPoint, Phase, Quantity, Trial};
 use crate::scenario::{Kind, Ways};
 use crate::trial::{Dut, Offer};
@@ -45,9 +45,9 @@ impl Dut<'_, '_, '_> {
         hint_pps: Option<f64>,
     ) -> Result<Found, Stop> {
         let mut tester = self.tester(connections)?;
-        let max_pps = f64::from(self.scenario.establishment.max_pps);
+        let max_per_s = f64::from(self.scenario.establishment.max_pps);
         let (error, confirm) = (self.scenario.phase2.error, self.scenario.confirm);
-        let range = Range { min_pps: MIN_PPS.min(max_pps / 2.0), max_pps, hint_pps, error, confirm };
+        let range = Range { min_per_s: MIN_PPS.min(max_per_s / 2.0), max_per_s, hint_per_s: hint_pps, error, confirm };
         let mut search = range.search()?;
         let duration_ns = u64::from(self.scenario.phase2.trial_ms) * 1_000_000;
         loop {

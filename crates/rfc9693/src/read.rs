@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use natrig_bench::devices::Settings;
+use natrig_bench::devices::{Loads, Settings};
 use natrig_bench::scenario::values::ports;
 use natrig_bench::scenario::{Word, bounds};
 use natrig_bench::settings::kinds::{number, one_or_more, whole, word};
@@ -76,39 +76,26 @@ fn read_capacity(section: &mut Section<'_, '_>, capacity: &mut Capacity) {
 
 /// What must hold between settings.
 pub(crate) fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
-    let fault = |setting: &str, message: String, help: &str| {
-        Err(Fault { at: spots.of(setting), message, help: help.to_owned() })
-    };
-    let tuples = scenario.tuples_max();
-    for (setting, connections) in [
-        ("tuples.connections", scenario.connections_max()),
-        ("capacity.maximum", if scenario.does(Kind::Capacity) { scenario.capacity.maximum } else { 0 }),
-    ] {
-        if u64::from(connections) > tuples {
-            return fault(
-                setting,
-                format!(
-                    "{connections} connections are asked for, but pods × servers × ports make only {tuples} tuples"
-                ),
-                "lower it, or add pods, servers, source ports or destination ports",
-            );
-        }
-    }
     let Establishment { min_pps, max_pps, error, .. } = scenario.establishment;
-    if f64::from(max_pps) <= f64::from(min_pps) * (1.0 + error) {
-        return fault(
-            "establishment.max_pps",
-            format!("there is nothing to search between min_pps = {min_pps} and max_pps = {max_pps}"),
-            "raise `max_pps`, or lower `min_pps`",
-        );
-    }
-    let Capacity { initial, maximum, error, .. } = scenario.capacity;
-    if scenario.does(Kind::Capacity) && (maximum <= initial || error >= maximum) {
-        return fault(
-            "capacity.maximum",
-            format!("`capacity` has nothing to search from {initial} to {maximum} connections within {error}"),
-            "raise `maximum`, or lower `initial` and `error`",
-        );
+    let Capacity { initial, maximum, error: within, .. } = scenario.capacity;
+    let loads = Loads {
+        connections: &[
+            ("tuples.connections", scenario.connections_max()),
+            ("capacity.maximum", if scenario.does(Kind::Capacity) { maximum } else { 0 }),
+        ],
+        tuples: scenario.tuples_max(),
+        rates: [("establishment.min_pps", min_pps), ("establishment.max_pps", max_pps)],
+        error,
+    };
+    loads.check(spots)?;
+    if scenario.does(Kind::Capacity) && (maximum <= initial || within >= maximum) {
+        return Err(Fault {
+            at: spots.of("capacity.maximum"),
+            message: format!(
+                "`capacity` has nothing to search from {initial} to {maximum} connections within {within}"
+            ),
+            help: "raise `maximum`, or lower `initial` and `error`".to_owned(),
+        });
     }
     scenario.world().check().map_err(|violation| violation.into_fault(spots))
 }

@@ -1,6 +1,7 @@
 //! What was measured: every trial, and the figures that come of them.
 
-use natrig_bench::result::{Dropped, Place, Quantiles};
+use natrig_bench::devices::Table;
+use natrig_bench::result::{Dropped, Quantiles};
 use natrig_bench::scenario::{Design, Lineup, Word};
 use natrig_bench::stats;
 use schemars::JsonSchema;
@@ -128,15 +129,6 @@ pub struct Trial {
     pub diagnosis: Diagnosis,
 }
 
-/// Entries of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Table {
-    /// Where.
-    pub place: Place,
-    /// How many.
-    pub entries: u64,
-}
-
 /// Frames sent in one go, and what became of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
@@ -165,6 +157,9 @@ pub struct Way {
     pub received: u64,
     /// Frames that arrived damaged, or with another tuple than the connection's.
     pub wrong: u64,
+    /// Of these, frames with nothing wrong but the four tuple, which another connection had shown before.
+    #[serde(default)]
+    pub shared: u64,
     /// One-way delays from the intended send time.
     pub delay: Quantiles,
 }
@@ -200,15 +195,24 @@ impl Trial {
         self.diagnosis == Diagnosis::AllValidated
     }
 
-    /// More connections than the table held were tried, on purpose. A device that throws out old ones for new ones gives their addresses and
-    /// ports to others: what looks wrong then is its policy.
-    pub fn is_overfilled(&self) -> bool {
-        self.test == Kind::Capacity && self.tables.iter().any(|table| table.entries > 0) && !self.is_validated()
+    /// Frames that arrived wrong, and by no policy of replacement.
+    pub fn wrong(&self) -> u64 {
+        self.phases().map(Phase::wrong).sum::<u64>() - self.replaced()
     }
 
-    /// Frames that arrived wrong.
-    pub fn wrong(&self) -> u64 {
-        self.phases().map(Phase::wrong).sum()
+    /// Connections of test phase 1 that came out with the four tuple of an earlier one because that had been thrown out for them: where
+    /// more connections than a table holds were tried on purpose, and a table had thrown out at least as many entries as there were such
+    /// frames. A tuple that is given away while its entry lives leaves a table with more entries than tuples were seen.
+    pub fn replaced(&self) -> u64 {
+        let out = &self.phase1.out;
+        let thrown_out = |table: &Table| {
+            // What got through the table is what arrived, however it looked, and what was lost behind it.
+            let behind = self.phase1.drops.iter().filter(|drop| drop.place > table.place);
+            let passed = out.received + out.wrong + behind.map(|drop| drop.frames).sum::<u64>();
+            passed.saturating_sub(table.entries)
+        };
+        let thrown_out = self.tables.iter().map(thrown_out).max().unwrap_or(0);
+        if self.test == Kind::Capacity && out.shared <= thrown_out { out.shared } else { 0 }
     }
 
     /// Its phases.
@@ -258,7 +262,47 @@ fn nearest_rank(values: &[f64], p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use natrig_bench::result::Place;
+    use natrig_bench::scenario::Engine;
+
     use super::*;
+
+    #[test]
+    fn a_tuple_given_away_is_excused_where_its_entry_was_thrown_out_and_nowhere_else() {
+        let phase1 = Phase {
+            rate_pps_offered: 1000.0,
+            rate_pps_achieved: 1000.0,
+            out: Way { sent: 1000, received: 880, wrong: 100, shared: 100, delay: Quantiles::default() },
+            back: Way::default(),
+            drops: vec![Dropped { place: Place::Internet, reason: "receive_ring_full".to_owned(), frames: 20 }],
+            send_lag_ns: None,
+            generator_late: false,
+        };
+        let trial = Trial {
+            number: 1,
+            repetition: 1,
+            test: Kind::Capacity,
+            engines: Lineup::both(Engine::Userspace),
+            design: Design::Gateway,
+            connections: 1000,
+            phase1,
+            state_table: 880,
+            tables: vec![Table { place: Place::Gateway, entries: 900 }],
+            validation: None,
+            phase2: None,
+            diagnosis: Diagnosis::PhaseOneLoss,
+        };
+        // A thousand connections got through the table and a hundred are no longer in it: one for each tuple that was given away.
+        assert_eq!((trial.replaced(), trial.wrong()), (100, 0));
+        let mut kept = trial.clone();
+        kept.tables[0].entries = 901;
+        assert_eq!((kept.replaced(), kept.wrong()), (0, 100));
+        let mut damaged = trial.clone();
+        damaged.phase1.out.wrong += 1;
+        assert_eq!(damaged.wrong(), 1);
+        let elsewhere = Trial { test: Kind::Establishment, ..trial };
+        assert_eq!(elsewhere.wrong(), 100);
+    }
 
     #[test]
     fn percentiles_of_few_values_are_their_ends() {

@@ -125,9 +125,7 @@ impl Tester {
     pub(crate) fn in_reverse(&self) -> (Option<&Generator>, &Receiver) {
         (self.responder.sends(), &self.initiator.receiver)
     }
-}
 
-impl Tester {
     /// Adds the frames that the links of the two ends did not take.
     pub(crate) fn add_refused(&self, drops: &mut Vec<Dropped>) {
         for (sender, from) in

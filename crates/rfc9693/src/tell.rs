@@ -185,15 +185,12 @@ fn trials(trials: &[Trial]) -> Vec<String> {
     if late > 0 {
         lines.push(format!("{late} in which the Tester could not keep its schedule"));
     }
-    let wrong = |overfilled: bool| -> u64 {
-        trials.iter().filter(|trial| trial.is_overfilled() == overfilled).map(Trial::wrong).sum()
-    };
-    lines.push(format!("{} frames came out wrong", wrong(false)));
-    if wrong(true) > 0 {
+    lines.push(format!("{} frames came out wrong", trials.iter().map(Trial::wrong).sum::<u64>()));
+    let replaced: u64 = trials.iter().map(Trial::replaced).sum();
+    if replaced > 0 {
         lines.push(format!(
-            "{} more, with the address and port of another live connection, while more connections were tried than a table holds: it throws \
-             out old ones for new ones",
-            wrong(true)
+            "{replaced} more, right but for an address and port that another connection had before: more connections were tried than a \
+             table holds, and it had thrown out at least as many for new ones"
         ));
     }
     let mut drops: Vec<(String, u64)> = Vec::new();

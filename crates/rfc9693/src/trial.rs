@@ -1,13 +1,13 @@
 //! One trial: an empty table, test phase 1, validation, and perhaps test phase 2.
 
-use natrig_bench::devices::{Stop, Turn};
+use natrig_bench::devices::{Stop, Table, Turn};
 use natrig_bench::result::Quantiles;
 use natrig_bench::test::Session;
 use natrig_bench::{Account, Bench, Subject, sources_expected};
 use natrig_traffic::{Arrivals, FrameSizes, Generator, Receiver, Schedule};
 
 use crate::Rfc9693;
-use crate::result::{Diagnosis, Figure, Phase, Quantity, Table, Trial, Way};
+use crate::result::{Diagnosis, Figure, Phase, Quantity, Trial, Way};
 use crate::scenario::{Kind, Scenario, Ways};
 use crate::talk::{Sending, Tester};
 use crate::tuples;
@@ -69,7 +69,7 @@ impl Dut<'_, '_, '_> {
             design: self.turn.design,
             connections,
             state_table,
-            tables: tables.into_iter().map(|(place, entries)| Table { place, entries }).collect(),
+            tables: tables.into_iter().map(Table::from).collect(),
             validation: None,
             phase2: None,
             diagnosis: Diagnosis::PhaseOneLoss,
@@ -172,6 +172,7 @@ fn way((from, to): (Option<&Generator>, &Receiver)) -> Way {
         sent: from.counts().sent,
         received: counts.received,
         wrong: counts.corrupted + counts.mistranslated,
+        shared: counts.shared,
         delay: Quantiles::of(&to.latency().intended_ns),
     }
 }

@@ -1,7 +1,7 @@
 //! Every test over links in memory, at rates that any machine holds: what is counted must add up, and every field must be there.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -112,16 +112,39 @@ fn every_test_runs_and_reports_what_the_rfc_asks_for() {
     assert_eq!(again.measured.trials.len(), record.measured.trials.len());
 }
 
-/// A table of 600 entries, by a profile of its own: the search must end just below, whatever rates the machine holds.
-#[test]
-fn the_capacity_of_a_known_table_is_found() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let builtin = include_str!("../../nat/profiles/rfc4787.toml");
+/// A profile with a table of 600 entries.
+fn small(name: &str, builtin: &str) -> PathBuf {
     let at = builtin.find("\ncapacity = {").unwrap();
     let value = at + builtin[at..].find("value = ").unwrap() + "value = ".len();
     let end = value + builtin[value..].find(',').unwrap();
-    std::fs::write(folder.join("small.toml"), format!("{}600{}", &builtin[..value], &builtin[end..])).unwrap();
-    let profile = folder.join("small.toml");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&file, format!("{}600{}", &builtin[..value], &builtin[end..])).unwrap();
+    file
+}
+
+/// The least recently used entries make room for new ones, which then have the same ports to the same server: that is no fault.
+#[test]
+fn a_table_that_replaces_gives_ports_away_and_that_is_told_apart() {
+    let profile = small("replaces.toml", include_str!("../../nat/profiles/cilium-bpf.toml"));
+    let scenario = parse(&format!(
+        "designs = [\"gateway\"]\ntests = [\"table-capacity\"]\ngateway = {{ profile = {profile:?} }}\n\
+         topology = {{ internet = {{ server_count = 1 }} }}\n\
+         capacity = {{ initial = 100, maximum = 3200, error = 50 }}\n{}",
+        SLOW.replace("connections = 400", "connections = 100, src_ports = \"1024-1223\", dst_ports = \"1-1\"")
+    ));
+    let reached = (0..8).any(|_| {
+        let record = measure(scenario.clone());
+        let trials = &record.measured.trials;
+        assert!(trials.iter().all(|trial| trial.wrong() == 0), "{trials:?}");
+        trials.iter().any(|trial| trial.replaced() > 0)
+    });
+    assert!(reached, "no search overfilled the table");
+}
+
+/// A table of 600 entries, by a profile of its own: the search must end just below, whatever rates the machine holds.
+#[test]
+fn the_capacity_of_a_known_table_is_found() {
+    let profile = small("keeps.toml", include_str!("../../nat/profiles/rfc4787.toml"));
     let scenario = parse(&format!(
         "designs = [\"gateway\"]\ntests = [\"table-capacity\"]\ngateway = {{ profile = {profile:?} }}\n\
          capacity = {{ initial = 100, maximum = 3200, error = 50 }}\n{SLOW}"

@@ -156,7 +156,15 @@ struct Outgoing {
     buffer: Vec<u8>,
     /// Segments that the link did not take and that are lost.
     refused: u64,
+    /// How many segments may be under way, if whoever sends is to wait for room.
+    room: Option<usize>,
+    /// How many are, and when last one arrived, from the epoch.
+    under_way: usize,
+    moved_ns: u64,
 }
+
+/// Segments that have been under way for so long, with nothing behind them, will not come: their room is free.
+const LOST_AFTER_NS: u64 = 200_000_000;
 
 /// Clients and servers of all connections.
 #[derive(Debug)]
@@ -183,6 +191,9 @@ impl Connections {
             due: 0,
             buffer: vec![0; FRAME_LEN * outlet.burst.clamp(1, BURST_MAX)],
             refused: 0,
+            room: None,
+            under_way: 0,
+            moved_ns: 0,
         };
         Self {
             connections: vec![Connection::default(); count],
@@ -204,9 +215,12 @@ impl Connections {
         self.by_seen.clear();
     }
 
-    /// What the next session does.
-    pub(crate) fn prepare(&mut self, work: Vec<Work>) {
+    /// What the next session does: open loop, or `waiting` for room in the rings on the way, so that none can overflow.
+    pub(crate) fn prepare(&mut self, work: Vec<Work>, waiting: bool) {
         self.work = work;
+        for end in [&mut self.out, &mut self.back] {
+            end.room = end.outlet.room.filter(|_| waiting);
+        }
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -408,17 +422,30 @@ impl Outgoing {
     fn begin(&mut self) {
         self.waiting.clear();
         (self.due, self.refused) = (0, 0);
+        (self.under_way, self.moved_ns) = (0, 0);
     }
 
     fn push(&mut self, segment: Segment, tuple: FourTuple) {
         self.waiting.push_back(Waiting { segment, tuple, due_ns: None });
     }
 
+    /// So many frames have arrived at the other end, at `now_ns` from the epoch.
+    fn arrived(&mut self, frames: usize, now_ns: u64) {
+        if frames > 0 {
+            (self.under_way, self.moved_ns) = (self.under_way.saturating_sub(frames), now_ns);
+        }
+    }
+
     /// Hands one burst to the link at `now_ns` from the epoch.
     fn send(&mut self, link: &mut dyn Link, counts: &mut Counts, now_ns: u64) -> Result<(), SendError> {
-        let Self { outlet, waiting, due, buffer, refused } = self;
+        if now_ns > self.moved_ns + LOST_AFTER_NS {
+            self.under_way = 0;
+        }
+        let Self { outlet, waiting, due, buffer, refused, room, under_way, moved_ns } = self;
+        let room = room.map_or(usize::MAX, |room| room.saturating_sub(*under_way));
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
-        for (Waiting { segment, tuple, .. }, slot) in waiting.iter().zip(buffer.chunks_exact_mut(FRAME_LEN)) {
+        for (Waiting { segment, tuple, .. }, slot) in waiting.iter().zip(buffer.chunks_exact_mut(FRAME_LEN)).take(room)
+        {
             // The slot is as long as the frame, and the frame is one that can be.
             let _ = segment.emit(slot, outlet.endpoint, tuple);
             frames.push(Frame::new(slot, FRAME_LEN));
@@ -433,6 +460,10 @@ impl Outgoing {
             Refused::Lose => frames.len(),
         };
         *refused += (left - taken) as u64;
+        if *under_way == 0 {
+            *moved_ns = now_ns;
+        }
+        *under_way += taken;
         for Waiting { segment, due_ns, .. } in waiting.drain(..left) {
             counts.sent[segment.kind as usize] += 1;
             if let Some(due_ns) = due_ns {
@@ -461,11 +492,13 @@ impl Talk for Connections {
             let now_ns = clock::now_ns();
             frames.iter().for_each(|frame| self.serve(frame.bytes(), now_ns));
         })?;
+        self.out.arrived(arrived, since_epoch_ns);
         self.back.send(&mut *ends.internet, &mut self.counts, since_epoch_ns)?;
         let returned = ends.pods.recv(BURST_MAX, &mut |frames| {
             let now_ns = clock::now_ns();
             frames.iter().for_each(|frame| self.listen(frame.bytes(), now_ns));
         })?;
+        self.back.arrived(returned, since_epoch_ns);
         let waiting = self.out.waiting.len() + self.back.waiting.len();
         // Segments that wait for room are not over: they count as movement.
         Ok(Polled { arrived: arrived + returned + usize::from(waiting > 0), all_sent })

@@ -14,11 +14,11 @@ mod trial;
 
 use std::path::Path;
 
+use natrig_bench::devices::planned;
 use natrig_bench::result::Status;
 use natrig_bench::scenario::Word;
 use natrig_bench::settings::{Fault, Spots};
 use natrig_bench::test::{Options, RecordOf, Session, Test, TestError};
-use natrig_bench::{Engines, plan};
 
 use crate::result::Measured;
 use crate::scenario::{Part, Scenario};
@@ -40,19 +40,15 @@ impl Test for Tcp {
         (scenario.devices.title.clone(), scenario.devices.question.clone())
     }
 
-    fn change(scenario: &mut Scenario, options: &Options) -> Result<(), String> {
-        options.refuse(&["--effort"])?;
-        scenario.devices.change(options, &mut scenario.rounds)?;
-        read::check(scenario, &Spots::default()).map_err(|fault| format!("{}\nhelp: {}", fault.message, fault.help))
+    fn change(scenario: &mut Scenario, options: &Options) -> Result<Vec<String>, String> {
+        let notes = scenario.devices.change(options, &mut scenario.rounds)?;
+        read::check(scenario, &Spots::default()).map_err(Fault::in_words)?;
+        Ok(notes)
     }
 
     fn plan(scenario: &Scenario) -> Result<Vec<String>, String> {
-        let world = scenario.world();
-        let engines = Engines::new(&world).map_err(|error| error.to_string())?;
-        let mut lines = plan(&world, &engines).map_err(|error| error.to_string())?;
-        let parts: Vec<&str> = scenario.parts.iter().copied().map(Part::word).collect();
-        lines.push(format!("then {} × {}", scenario.rounds, parts.join(", ")));
-        Ok(lines)
+        let parts = scenario.parts.iter().copied().map(Part::word);
+        planned(&scenario.world(), scenario.rounds, parts)
     }
 
     fn run(session: &mut Session<'_, Self>) -> Result<Status, TestError> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use natrig_bench::devices::Settings;
+use natrig_bench::devices::{Loads, Settings};
 use natrig_bench::scenario::values::ports;
 use natrig_bench::scenario::{Word, bounds};
 use natrig_bench::settings::kinds::{number, one_or_more, whole, word};
@@ -42,6 +42,7 @@ fn read_rate(section: &mut Section<'_, '_>, rate: &mut ConnectionRate) {
     section.set("min_cps", &mut rate.min_cps, whole(bounds::RATE_PPS));
     section.set("max_cps", &mut rate.max_cps, whole(bounds::RATE_PPS));
     section.set("error", &mut rate.error, number(bounds::PRECISION));
+    section.set("confirm", &mut rate.confirm, whole(bounds::CONFIRM));
 }
 
 fn read_churn(section: &mut Section<'_, '_>, churn: &mut Churn) {
@@ -57,29 +58,20 @@ fn read_transfer(section: &mut Section<'_, '_>, transfer: &mut Transfer) {
     section.set("flows", &mut transfer.flows, whole(1..=FLOWS_MAX));
     section.set("bytes", &mut transfer.bytes, whole(1..=BYTES_MAX));
     section.set("loss_ppm", &mut transfer.loss_ppm, whole(0..=500_000));
+    section.set("repeats", &mut transfer.repeats, whole(1..=100));
+    section.set("rto_min_ms", &mut transfer.rto_min_ms, whole(1..=1000));
     section.set("patience_s", &mut transfer.patience_s, whole(1..=600));
 }
 
 /// What must hold between settings.
 pub(crate) fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
-    let (connections, tuples) = (scenario.connections_max(), scenario.tuples_max());
-    let fault = |setting: &str, message: String, help: &str| {
-        Err(Fault { at: spots.of(setting), message, help: help.to_owned() })
-    };
-    if u64::from(connections) > tuples {
-        return fault(
-            "rate.connections",
-            format!("{connections} connections are asked for, but pods × servers × ports make only {tuples} tuples"),
-            "lower it, or `churn`, or add pods, servers or source ports",
-        );
-    }
     let ConnectionRate { min_cps, max_cps, error, .. } = scenario.rate;
-    if f64::from(max_cps) <= f64::from(min_cps) * (1.0 + error) {
-        return fault(
-            "rate.max_cps",
-            format!("there is nothing to search between min_cps = {min_cps} and max_cps = {max_cps}"),
-            "raise `max_cps`, or lower `min_cps`",
-        );
-    }
+    let loads = Loads {
+        connections: &[("rate.connections", scenario.connections_max())],
+        tuples: scenario.tuples_max(),
+        rates: [("rate.min_cps", min_cps), ("rate.max_cps", max_cps)],
+        error,
+    };
+    loads.check(spots)?;
     scenario.world().check().map_err(|violation| violation.into_fault(spots))
 }

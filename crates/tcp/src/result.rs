@@ -1,6 +1,7 @@
 //! What was measured: trials, and the figures that come of them.
 
-use natrig_bench::result::{Dropped, Place, Quantiles};
+use natrig_bench::devices::Table;
+use natrig_bench::result::{Dropped, Quantiles};
 use natrig_bench::scenario::{Design, Lineup, Word};
 use natrig_bench::stats;
 use schemars::JsonSchema;
@@ -59,6 +60,8 @@ natrig_bench::words! {
         Goodput = "goodput",
         /// Longest handshake of a transfer's flows, in nanoseconds.
         TransferHandshake = "longest handshake of a transfer",
+        /// Transfers in which a timer ran out.
+        TimedOut = "transfers that met a time-out",
         /// Segments that the stacks sent again, of all of a transfer.
         Retransmissions = "retransmissions of a transfer",
     }
@@ -145,15 +148,6 @@ pub struct LostSegments {
     pub segments: u64,
 }
 
-/// Entries of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Table {
-    /// Where.
-    pub place: Place,
-    /// How many.
-    pub entries: u64,
-}
-
 /// What churn did to the connections that were to live through it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChurnOutcome {
@@ -196,6 +190,9 @@ impl ChurnOutcome {
 pub struct TransferOutcome {
     /// The round, from 1.
     pub round: u32,
+    /// Which of the round's, from 1.
+    #[serde(default)]
+    pub nth: u32,
     /// What stands at the layers.
     pub engines: Lineup,
     /// Where is translated.
@@ -216,6 +213,13 @@ pub struct TransferOutcome {
     pub server: SegmentCounts,
     /// Frames that ended on the way, by place and reason; those lost on purpose are not among them.
     pub drops: Vec<Dropped>,
+}
+
+impl TransferOutcome {
+    /// A timer ran out at either end: what it took says more about that timer than about the design.
+    pub fn timed_out(&self) -> bool {
+        [self.client, self.server].iter().any(|end| end.again_timeout + end.again_syn > 0)
+    }
 }
 
 /// Segments at one end.

@@ -1,8 +1,9 @@
 //! The course of a test: round by round, the designs in random order, each with all of its parts.
 
-use natrig_bench::devices::{Stop, in_rounds};
+use natrig_bench::devices::{Range, Stop, in_rounds};
 use natrig_bench::result::{Dropped, Quantiles, Status};
-use natrig_bench::search::ndr::{NdrConfig, NdrSearch, Outcome, Step, Validity};
+use natrig_bench::search::ndr::{Outcome, Step, Validity};
+use natrig_bench::stats;
 use natrig_bench::test::{Session, TestError};
 use natrig_lab::plan::TIME_WAIT_S;
 use natrig_traffic::Schedule;
@@ -18,11 +19,6 @@ use crate::trial::Device;
 
 /// Frames of the world: a transfer's are as long as they may be.
 const FRAME_LEN: usize = 1518 - FCS_LEN;
-
-/// How a rate is looked for.
-const ATTEMPTS: u32 = 2;
-const PLAIN_LOSS_RATIO: f64 = 0.05;
-const TRIALS_MAX: u32 = 40;
 
 /// The rate at which the background is made, asked and unmade, per second: where nothing is in question.
 const GENTLE_PER_S: f64 = 20_000.0;
@@ -60,17 +56,10 @@ impl Device<'_, '_, '_> {
     fn connection_rate(&mut self) -> Result<Option<f64>, Stop> {
         let rate = self.scenario.rate;
         let mut connections = self.connections(rate.connections)?;
-        let mut search = NdrSearch::new(NdrConfig {
-            min_pps: f64::from(rate.min_cps),
-            max_pps: f64::from(rate.max_cps),
-            hint_pps: self.found_before(),
-            relative_precision: rate.error,
-            trial_duration_ns: 1,
-            attempts: ATTEMPTS,
-            plain_loss_ratio: PLAIN_LOSS_RATIO,
-            max_trials: TRIALS_MAX,
-        })
-        .map_err(|e| Stop::failed("start a search")(&e))?;
+        let (min_per_s, max_per_s) = (f64::from(rate.min_cps), f64::from(rate.max_cps));
+        let hint_per_s = self.found_before();
+        let mut search =
+            Range { min_per_s, max_per_s, hint_per_s, error: rate.error, confirm: rate.confirm }.search()?;
         loop {
             let rate_per_s = match search.next() {
                 Step::Trial { rate_pps, .. } => rate_pps,
@@ -188,8 +177,25 @@ impl Device<'_, '_, '_> {
         }
     }
 
-    /// Flows between real stacks.
+    /// Flows between real stacks, so many times: each with other losses, which are the same for every design.
     fn transfer(&mut self) -> Result<(), Stop> {
+        let (mut goodputs, mut handshakes, mut again, mut timed_out) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for nth in 1..=self.scenario.transfer.repeats {
+            let outcome = self.transfer_once(nth)?;
+            goodputs.extend(outcome.took_ns.map(|ns| outcome.bytes as f64 * 8.0 / (ns.max(1) as f64 / 1e9)));
+            handshakes.extend(outcome.handshake.ns_max.map(|ns| ns as f64));
+            again.push((outcome.client.again() + outcome.server.again()) as f64);
+            timed_out += u32::from(outcome.timed_out());
+            self.session.record.measured.transfers.push(outcome);
+        }
+        self.add(Quantity::Goodput, stats::median(&goodputs), false);
+        self.add(Quantity::TimedOut, Some(f64::from(timed_out)), false);
+        self.add(Quantity::TransferHandshake, stats::median(&handshakes), false);
+        self.add(Quantity::Retransmissions, stats::median(&again), false);
+        Ok(())
+    }
+
+    fn transfer_once(&mut self, nth: u32) -> Result<TransferOutcome, Stop> {
         let scenario = self.scenario;
         let transfer = scenario.transfer;
         self.subject.empty_tables(self.bench)?;
@@ -202,8 +208,9 @@ impl Device<'_, '_, '_> {
             flows: transfer.flows,
             bytes: transfer.bytes,
             loss_ppm: transfer.loss_ppm,
+            rto_min_ms: transfer.rto_min_ms,
             mtu: FRAME_LEN - ethernet::HEADER_LEN,
-            seed: self.turn.seed,
+            seed: self.turn.seed.wrapping_add(u64::from(nth)),
         });
         let patience_ns = u64::from(transfer.patience_s) * 1_000_000_000;
         let account = self.subject.session(self.bench, &mut transfers, patience_ns)?;
@@ -212,26 +219,20 @@ impl Device<'_, '_, '_> {
         }
         let (bytes, wrong_bytes) = transfers.bytes();
         let [client, server] = transfers.segments().map(counts);
-        let took_ns = transfers.done_ns();
-        let outcome = TransferOutcome {
+        Ok(TransferOutcome {
             round: self.turn.round,
+            nth,
             engines: self.turn.lineup,
             design: self.turn.design,
             flows: (u64::from(transfer.flows), transfers.finished()),
             bytes,
             wrong_bytes,
-            took_ns,
+            took_ns: transfers.done_ns(),
             handshake: Quantiles::of(transfers.handshake_ns()),
             client,
             server,
             drops: account.drops,
-        };
-        let goodput = took_ns.map(|ns| bytes as f64 * 8.0 / (ns.max(1) as f64 / 1e9));
-        self.add(Quantity::Goodput, goodput, false);
-        self.add(Quantity::TransferHandshake, outcome.handshake.ns_max.map(|ns| ns as f64), false);
-        self.add(Quantity::Retransmissions, Some((client.again() + server.again()) as f64), false);
-        self.session.record.measured.transfers.push(outcome);
-        Ok(())
+        })
     }
 
     fn add(&mut self, quantity: Quantity, value: Option<f64>, generator_bound: bool) {

@@ -52,6 +52,22 @@ pub struct ConnectionRate {
     pub max_cps: u32,
     /// The search ends when the bounds are this share apart.
     pub error: f64,
+    /// How often a trial that lost at most 5 % is repeated before its rate has failed (loss verification, ETSI GS NFV-TST 009 §12.3.3).
+    #[serde(default = "once")]
+    pub confirm: u32,
+}
+
+/// A single trial with little loss may say more about the machine than about the device.
+const fn once() -> u32 {
+    1
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn a_second() -> u32 {
+    1000
 }
 
 /// Connections that live while others come and go.
@@ -80,8 +96,14 @@ pub struct Transfer {
     pub flows: u16,
     /// Bytes of each, from pod to server.
     pub bytes: u64,
-    /// Frames in a million that each end loses on purpose.
+    /// Frames in a million that each end loses on purpose: the same bytes of the same flows in every design.
     pub loss_ppm: u32,
+    /// How many such transfers, each with other losses, make a round.
+    #[serde(default = "one")]
+    pub repeats: u32,
+    /// The least time after which a stack sends again, in milliseconds: Linux has 200 (`TCP_RTO_MIN`), RFC 6298 asks for 1000.
+    #[serde(default = "a_second")]
+    pub rto_min_ms: u32,
     /// After how long a flow counts as stuck, in seconds.
     pub patience_s: u32,
 }
@@ -94,7 +116,13 @@ impl Default for Scenario {
             rounds: 5,
             src_ports: bench::Scenario::quick().traffic.src_ports,
             dst_port: 80,
-            rate: ConnectionRate { connections: 20_000, min_cps: 1000, max_cps: 4_000_000, error: 0.05 },
+            rate: ConnectionRate {
+                connections: 20_000,
+                min_cps: 1000,
+                max_cps: 4_000_000,
+                error: 0.05,
+                confirm: once(),
+            },
             churn: Churn {
                 background: 2000,
                 connections: 20_000,
@@ -103,7 +131,14 @@ impl Default for Scenario {
                 empty_after_s: 600,
                 kernel_time_wait_s: 1,
             },
-            transfer: Transfer { flows: 8, bytes: 4 << 20, loss_ppm: 1000, patience_s: 20 },
+            transfer: Transfer {
+                flows: 8,
+                bytes: 4 << 20,
+                loss_ppm: 1000,
+                repeats: 5,
+                rto_min_ms: 200,
+                patience_s: 20,
+            },
         }
     }
 }

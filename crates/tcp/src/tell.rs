@@ -1,10 +1,12 @@
 //! What there is to tell: rates and latencies side by side, whether churn cost anybody a connection, and how flows got through loss.
 
+use natrig_bench::devices::Table as Entries;
+use natrig_bench::scenario::{Design, Lineup};
 use natrig_bench::test::RecordOf;
 use natrig_report::document::{Align, Block, Document, Table, Tell};
 
 use crate::Tcp;
-use crate::result::{ChurnOutcome, Figure, Measured, Quantity, Table as Entries, TransferOutcome, Trial};
+use crate::result::{ChurnOutcome, Figure, Measured, Quantity, SegmentCounts, TransferOutcome, Trial};
 
 impl Tell for Tcp {
     fn tell(record: &RecordOf<Self>) -> Document {
@@ -85,7 +87,8 @@ fn quantities(record: &RecordOf<Tcp>, figures: &[Figure]) -> Table {
     let scenario = &record.scenario;
     table.note = format!(
         "A connection is seven segments: three to make it, four to unmake it. Rates: {} connections a trial through empty tables, all of them \
-         unmade; search error {} %; ≥: the tester was the limit. Latencies count from when a segment was due. Under churn: {} % of the rate.",
+         unmade; search error {} %; ≥: the tester was the limit. Latencies count from when a segment was due. Under churn: {} % of the rate; before a ring that could overflow the \
+         tester waits, and is late instead.",
         scenario.rate.connections,
         scenario.rate.error * 100.0,
         scenario.churn.rate_fraction * 100.0
@@ -102,6 +105,7 @@ fn unit(quantity: Quantity) -> (&'static str, f64, usize) {
         | Quantity::KeepaliveP99
         | Quantity::TransferHandshake => ("µs", 1e-3, 1),
         Quantity::Goodput => ("Mbit/s", 1e-6, 0),
+        Quantity::TimedOut => ("transfers", 1.0, 0),
         Quantity::Retransmissions => ("segments", 1.0, 0),
     }
 }
@@ -154,7 +158,8 @@ fn transferred(record: &RecordOf<Tcp>, transfers: &[TransferOutcome]) -> Table {
     let mut table = Table::new([
         ("NAT at", Align::Left),
         ("engine", Align::Left),
-        ("round", Align::Right),
+        ("transfers", Align::Right),
+        ("with a time-out", Align::Right),
         ("flows done", Align::Right),
         ("segments", Align::Right),
         ("lost on purpose", Align::Right),
@@ -164,18 +169,26 @@ fn transferred(record: &RecordOf<Tcp>, transfers: &[TransferOutcome]) -> Table {
         ("on time-out", Align::Right),
         ("FIN again", Align::Right),
     ]);
-    for outcome in transfers {
-        let both =
-            |of: fn(&crate::result::SegmentCounts) -> u64| (of(&outcome.client) + of(&outcome.server)).to_string();
-        let dropped: u64 = outcome.drops.iter().map(|drop| drop.frames).sum();
+    let mut devices: Vec<(Lineup, Design)> =
+        transfers.iter().map(|outcome| (outcome.engines, outcome.design)).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    for (engines, design) in devices {
+        let own: Vec<&TransferOutcome> =
+            transfers.iter().filter(|outcome| (outcome.engines, outcome.design) == (engines, design)).collect();
+        let sum = |of: fn(&TransferOutcome) -> u64| own.iter().map(|outcome| of(outcome)).sum::<u64>();
+        let both = |of: fn(&SegmentCounts) -> u64| {
+            own.iter().map(|outcome| of(&outcome.client) + of(&outcome.server)).sum::<u64>().to_string()
+        };
         table.row([
-            outcome.design.to_string(),
-            outcome.engines.to_string(),
-            outcome.round.to_string(),
-            format!("{} of {}", outcome.flows.1, outcome.flows.0),
+            design.to_string(),
+            engines.to_string(),
+            own.len().to_string(),
+            sum(|outcome| u64::from(outcome.timed_out())).to_string(),
+            format!("{} of {}", sum(|outcome| outcome.flows.1), sum(|outcome| outcome.flows.0)),
             both(|end| end.sent),
             both(|end| end.lost_on_purpose),
-            dropped.to_string(),
+            sum(|outcome| outcome.drops.iter().map(|drop| drop.frames).sum()).to_string(),
             both(|end| end.again_syn),
             both(|end| end.again_fast),
             both(|end| end.again_timeout),
@@ -184,9 +197,10 @@ fn transferred(record: &RecordOf<Tcp>, transfers: &[TransferOutcome]) -> Table {
     }
     let transfer = record.scenario.transfer;
     table.note = format!(
-        "smoltcp at both ends, Reno, windows of 64 KiB; {} flows of {} bytes from one pod to one server; each end loses {} frames in a million \
-         on purpose.",
-        transfer.flows, transfer.bytes, transfer.loss_ppm
+        "smoltcp at both ends, Reno, windows of 64 KiB, nothing sent again on time-out before {} ms; {} flows of {} bytes from one pod to one \
+         server; each end loses {} frames in a million on purpose, the same bytes in every design. Goodput, handshake and retransmissions: \
+         median of {} transfers a round.",
+        transfer.rto_min_ms, transfer.flows, transfer.bytes, transfer.loss_ppm, transfer.repeats
     );
     table
 }

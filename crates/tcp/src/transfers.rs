@@ -25,6 +25,8 @@ pub(crate) struct Setting {
     pub(crate) bytes: u64,
     /// Frames in a million that each end loses on purpose.
     pub(crate) loss_ppm: u32,
+    /// The least time after which something is sent again.
+    pub(crate) rto_min_ms: u32,
     /// Longest IP packet.
     pub(crate) mtu: usize,
     pub(crate) seed: u64,
@@ -67,6 +69,8 @@ impl Transfers {
         let mut server = Host::new(*setting.server.ip(), setting.server_endpoint, mtu, !seed, now_ns);
         client.lose(loss_ppm, seed);
         server.lose(loss_ppm, seed.rotate_left(32));
+        client.set_rto_min_ms(setting.rto_min_ms);
+        server.set_rto_min_ms(setting.rto_min_ms);
         let flows = (0..setting.flows).map(|_| Flow {
             socket: client.add_socket(),
             server: server.add_socket(),

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use natrig_bench::devices::{Stop, Turn};
-use natrig_bench::result::{Place, Quantiles};
+use natrig_bench::devices::{Stop, Table, Turn};
+use natrig_bench::result::Quantiles;
 use natrig_bench::scenario::Word as _;
 use natrig_bench::test::Session;
 use natrig_bench::{Bench, Subject, sources_expected};
@@ -11,7 +11,7 @@ use natrig_traffic::{FlowSet, FlowSpec};
 
 use crate::Tcp;
 use crate::connections::{Connections, Setting, Work};
-use crate::result::{LostSegments, Purpose, Table, Trial};
+use crate::result::{LostSegments, Purpose, Trial};
 use crate::scenario::Scenario;
 use crate::segment::Kind;
 
@@ -63,7 +63,8 @@ impl Device<'_, '_, '_> {
         rate_per_s: f64,
         takes_ns: u64,
     ) -> Result<Trial, Stop> {
-        connections.prepare(work);
+        // What is asked of a rate is what is lost at it; of everything else, what becomes of connections when nothing is.
+        connections.prepare(work, purpose != Purpose::Rate);
         let limits = &self.scenario.devices.limits;
         let give_up_after_ns = limits.give_up_after_ns(takes_ns);
         let account = self.subject.session(self.bench, connections, give_up_after_ns)?;
@@ -111,12 +112,12 @@ impl Device<'_, '_, '_> {
 
     /// Entries of the tables.
     pub(crate) fn entries(&mut self) -> Result<Vec<Table>, Stop> {
-        Ok(tables(self.subject.entries(self.bench)?))
+        Ok(self.subject.entries(self.bench)?.into_iter().map(Table::from).collect())
     }
 
     /// The same of natrig's own layers when so much time has passed.
     pub(crate) fn entries_after(&mut self, seconds: u32) -> Vec<Table> {
-        tables(self.subject.entries_after(u64::from(seconds) * 1_000_000_000))
+        self.subject.entries_after(u64::from(seconds) * 1_000_000_000).into_iter().map(Table::from).collect()
     }
 
     /// What is left in the kernel's tables when its timers should have run out: it is given some seconds more, as long as anything is left.
@@ -125,7 +126,7 @@ impl Device<'_, '_, '_> {
         loop {
             let live = self.subject.kernel_entries_live(self.bench)?;
             if Instant::now() > until || live.iter().all(|(_, entries)| *entries == 0) {
-                return Ok(tables(live));
+                return Ok(live.into_iter().map(Table::from).collect());
             }
             if self.session.cancelled() {
                 return Err(Stop::Cancelled);
@@ -133,8 +134,4 @@ impl Device<'_, '_, '_> {
             std::thread::sleep(KERNEL_PATIENCE / 30);
         }
     }
-}
-
-fn tables(entries: Vec<(Place, u64)>) -> Vec<Table> {
-    entries.into_iter().map(|(place, entries)| Table { place, entries }).collect()
 }

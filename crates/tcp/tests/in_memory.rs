@@ -75,9 +75,10 @@ fn connections_are_made_and_unmade_and_churn_leaves_nothing_behind() {
 fn flows_get_through_loss_and_what_was_sent_again_is_told() {
     let record = measure(
         "designs = [\"none\", \"both\"]\nparts = [\"transfer\"]\n\
-         transfer = { flows = 4, bytes = 300_000, loss_ppm = 20_000, patience_s = 600 }",
+         transfer = { flows = 4, bytes = 300_000, loss_ppm = 20_000, repeats = 2, rto_min_ms = 20, patience_s = 600 }",
     );
-    assert_eq!(record.measured.transfers.len(), 2);
+    assert_eq!(record.measured.transfers.len(), 2 * 2);
+    assert_eq!(record.scenario.transfer.rto_min_ms, 20);
     for transfer in &record.measured.transfers {
         assert_eq!((transfer.flows, transfer.bytes, transfer.wrong_bytes), ((4, 4), 1_200_000, 0), "{transfer:?}");
         let (client, server) = (transfer.client, transfer.server);

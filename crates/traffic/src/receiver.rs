@@ -91,6 +91,8 @@ pub struct ReceiveCounts {
     pub corrupted: u64,
     /// Any other [`Fault`].
     pub mistranslated: u64,
+    /// Of these, [`Fault::MappingShared`]: right in everything else.
+    pub shared: u64,
     /// Left over from another trial.
     pub stale: u64,
     /// Not ours: no stamp to read.
@@ -356,11 +358,13 @@ impl Receiver {
     fn fault(&mut self, fault: Fault, parsed: &Parsed, frame: &[u8]) {
         match fault {
             Fault::Corrupted | Fault::WrongLength => self.counts.corrupted += 1,
-            Fault::WrongSource
-            | Fault::WrongDestination
-            | Fault::MappingChanged
-            | Fault::MappingShared
-            | Fault::WrongTtl => self.counts.mistranslated += 1,
+            Fault::MappingShared => {
+                self.counts.mistranslated += 1;
+                self.counts.shared += 1;
+            }
+            Fault::WrongSource | Fault::WrongDestination | Fault::MappingChanged | Fault::WrongTtl => {
+                self.counts.mistranslated += 1;
+            }
         }
         let sent = self.flows.get(parsed.stamp.flow).copied();
         let stamp = parsed.stamp;

@@ -1,18 +1,52 @@
 //! What tests share that put traffic of their own through the devices of a scenario: the settings that say what stands where, the course
 //! of rounds with the devices in random order, and how a test stops.
 
+mod range;
 mod rounds;
 mod settings;
 
 use std::fmt::Display;
 
+pub use range::{Loads, PLAIN_LOSS_RATIO, Range};
 pub use rounds::{Turn, in_rounds};
 pub use settings::Settings;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::bed::TrialError;
-use crate::engine::EngineError;
-use crate::result::Status;
+use crate::engine::{EngineError, Engines};
+use crate::result::{Place, Status};
+use crate::scenario::Scenario;
 use crate::test::TestError;
+use crate::world;
+
+/// What would be built, and that each of `parts` would then be done so many times.
+///
+/// # Errors
+/// What makes it impossible, in words.
+pub fn planned<'a>(world: &Scenario, times: u32, parts: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
+    let engines = Engines::new(world).map_err(|error| error.to_string())?;
+    let mut lines = world::plan(world, &engines).map_err(|error| error.to_string())?;
+    let parts: Vec<&str> = parts.collect();
+    lines.push(format!("then {times} × {}", parts.join(", ")));
+    Ok(lines)
+}
+
+/// Entries of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Table {
+    /// Where.
+    pub place: Place,
+    /// How many.
+    pub entries: u64,
+}
+
+impl From<(Place, u64)> for Table {
+    fn from((place, entries): (Place, u64)) -> Self {
+        Self { place, entries }
+    }
+}
 
 /// Why a test does not go on.
 #[derive(Debug)]

@@ -6,7 +6,9 @@ use natrig_lab::topology::Topology;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::{Design, Engine, Layer, Limits, Link, Measure, Rate, Scenario, Slots, Traffic, bounds};
+use crate::scenario::{
+    Design, Engine, Layer, Limits, Link, LinkKind, Measure, Rate, Scenario, Slots, Traffic, Word, bounds,
+};
 use crate::settings::{Section, Spots};
 use crate::test::Options;
 
@@ -66,21 +68,36 @@ impl Settings {
         Slots { title, question, designs, engines, seed, topology, node, gateway, limits, link }
     }
 
-    /// Does what the command line asks for; `rounds` is where their number stands.
+    /// Does what the command line asks for; `rounds` is where their number stands. Links in memory leave out engines that only namespaces
+    /// have, if others are left; that is what is returned, in words.
     ///
     /// # Errors
-    /// A number that is out of bounds, in words.
-    pub fn change(&mut self, options: &Options, rounds: &mut u32) -> Result<(), String> {
+    /// An option that such tests have no use for, or a number that is out of bounds, in words.
+    pub fn change(&mut self, options: &Options, rounds: &mut u32) -> Result<Vec<String>, String> {
+        options.refuse(&["--effort"])?;
         if !options.designs.is_empty() {
             self.designs.clone_from(&options.designs);
             self.designs.sort_unstable();
             self.designs.dedup();
         }
         self.link.kind = options.link.unwrap_or(self.link.kind);
+        let mut notes = Vec::new();
+        let in_memory = |engine: &Engine| matches!(engine, Engine::Userspace | Engine::Absent);
+        if options.link == Some(LinkKind::Memory) && self.engines.iter().any(in_memory) {
+            let left_out: Vec<&str> =
+                self.engines.iter().filter(|engine| !in_memory(engine)).map(|e| e.word()).collect();
+            if !left_out.is_empty() {
+                notes.push(format!(
+                    "left out, because links in memory do not lead past the kernel: {}",
+                    left_out.join(", ")
+                ));
+            }
+            self.engines.retain(in_memory);
+        }
         *rounds = options.rounds.unwrap_or(*rounds);
         self.seed = options.seed.unwrap_or(self.seed);
         if bounds::ROUNDS.contains(rounds) && bounds::SEED.contains(&self.seed) {
-            return Ok(());
+            return Ok(notes);
         }
         Err(format!(
             "--rounds must lie between {} and {}, --seed between {} and {}",

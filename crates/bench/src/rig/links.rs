@@ -233,6 +233,12 @@ impl Links {
         }
     }
 
+    /// How many frames may be under way from an end before a ring that loses could overflow.
+    pub(crate) fn room(&self, end: Place) -> Option<usize> {
+        let slots = if self.is_into_threads(end) { VETH_RING_FRAMES } else { self.describe().slots as usize };
+        (self.refused(end) == Refused::Lose).then_some(slots - slots / 4)
+    }
+
     fn is_into_threads(&self, end: Place) -> bool {
         self.into_threads[usize::from(end == Place::Internet)]
     }

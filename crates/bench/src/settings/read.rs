@@ -27,6 +27,13 @@ pub struct Fault {
     pub help: String,
 }
 
+impl Fault {
+    /// Without its place: where there is no text that it could stand in.
+    pub fn in_words(self) -> String {
+        format!("{}\nhelp: {}", self.message, self.help)
+    }
+}
+
 /// What is wrong with a value: reads after the name of its key.
 pub struct Wrong {
     /// Where, if not at the whole value.

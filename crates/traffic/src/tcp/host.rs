@@ -5,19 +5,21 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use natrig_link::{BURST_MAX, Link};
 use natrig_wire::{Frame, ethernet};
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64Mcg;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
+use super::loss::Loss;
 use super::segments::{Segments, Watch};
 use crate::{Endpoint, ReflectError};
 
 /// Of each socket, in either direction: its window.
 pub(super) const BUFFER_LEN: usize = 64 * 1024;
+
+/// The least time after which smoltcp sends again, in milliseconds (RFC 6298 §2.4): a constant of its.
+const RTO_MIN_MS: u32 = 1000;
 
 /// One smoltcp stack. Sockets control congestion as Reno does.
 pub struct Host {
@@ -25,6 +27,7 @@ pub struct Host {
     interface: Interface,
     sockets: SocketSet<'static>,
     epoch_ns: u64,
+    rto_min_ms: u32,
 }
 
 impl std::fmt::Debug for Host {
@@ -42,7 +45,7 @@ impl Host {
             arrived: VecDeque::new(),
             leaving: VecDeque::new(),
             watch: Watch::default(),
-            lose: None,
+            loss: None,
         };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed ^ u64::from(address.to_bits());
@@ -51,12 +54,19 @@ impl Host {
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(address), 0));
         });
-        Self { device, interface, sockets: SocketSet::new(Vec::new()), epoch_ns }
+        Self { device, interface, sockets: SocketSet::new(Vec::new()), epoch_ns, rto_min_ms: RTO_MIN_MS }
     }
 
-    /// From now on loses so many frames in a million that it should send, drawn from `seed`, and counts them.
+    /// From now on loses so many frames in a million that it should send, and counts them. Which ones follows from `seed` and from what
+    /// they carry, not from when: another run of the same flows loses the same bytes.
     pub fn lose(&mut self, ppm: u32, seed: u64) {
-        self.device.lose = (ppm > 0).then(|| (f64::from(ppm) / 1e6, Pcg64Mcg::seed_from_u64(seed)));
+        self.device.loss = (ppm > 0).then(|| Loss::new(ppm, seed));
+    }
+
+    /// Sends again after no less than so many milliseconds: the stack's clock runs faster by as much as that is less than its constant, and
+    /// so do its other timers.
+    pub fn set_rto_min_ms(&mut self, ms: u32) {
+        self.rto_min_ms = ms.clamp(1, RTO_MIN_MS);
     }
 
     /// A further socket.
@@ -88,7 +98,9 @@ impl Host {
     /// # Errors
     /// Whatever the link returns.
     pub fn poll(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<usize, ReflectError> {
-        let now = Instant::from_micros(i64::try_from(now_ns.saturating_sub(self.epoch_ns) / 1000).unwrap_or(i64::MAX));
+        let passed_us =
+            now_ns.saturating_sub(self.epoch_ns) / 1000 * u64::from(RTO_MIN_MS) / u64::from(self.rto_min_ms);
+        let now = Instant::from_micros(i64::try_from(passed_us).unwrap_or(i64::MAX));
         let arrived = &mut self.device.arrived;
         let frames = link.recv(BURST_MAX, &mut |frames| {
             arrived.extend(frames.iter().map(|frame| frame.bytes().to_vec()));
@@ -117,8 +129,8 @@ struct FrameQueues {
     arrived: VecDeque<Vec<u8>>,
     leaving: VecDeque<Vec<u8>>,
     watch: Watch,
-    /// Which share of frames is lost on purpose.
-    lose: Option<(f64, Pcg64Mcg)>,
+    /// What is lost on purpose.
+    loss: Option<Loss>,
 }
 
 struct Arrived(Vec<u8>);
@@ -133,14 +145,14 @@ impl RxToken for Arrived {
 
 impl TxToken for Leaving<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let FrameQueues { endpoint, leaving, watch, lose, .. } = self.0;
+        let FrameQueues { endpoint, leaving, watch, loss, .. } = self.0;
         let mut bytes = vec![0; ethernet::HEADER_LEN + len];
         bytes[0..6].copy_from_slice(&endpoint.peer.0);
         bytes[6..12].copy_from_slice(&endpoint.mac.0);
         bytes[12..14].copy_from_slice(&ethernet::ethertype::IPV4.to_be_bytes());
         let result = f(&mut bytes[ethernet::HEADER_LEN..]);
         watch.leaving(&bytes[ethernet::HEADER_LEN..]);
-        if lose.as_mut().is_some_and(|(share, rng)| rng.random::<f64>() < *share) {
+        if loss.as_mut().is_some_and(|loss| loss.takes(&bytes[ethernet::HEADER_LEN..])) {
             watch.segments.lost_on_purpose += 1;
         } else {
             leaving.push_back(bytes);

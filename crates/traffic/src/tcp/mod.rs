@@ -5,6 +5,7 @@
 //! it byte by byte and sends it back, the client compares again, and both close.
 
 mod host;
+mod loss;
 mod segments;
 
 use std::collections::VecDeque;

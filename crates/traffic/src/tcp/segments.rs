@@ -104,7 +104,7 @@ impl Watch {
 }
 
 /// The addresses, from and to, and the segment.
-fn parse(packet: &[u8]) -> Option<([Ipv4Addr; 2], tcp::Packet<&[u8]>)> {
+pub(super) fn parse(packet: &[u8]) -> Option<([Ipv4Addr; 2], tcp::Packet<&[u8]>)> {
     let ip = ipv4::Packet::new_checked(packet).ok()?;
     if ip.protocol() != ipv4::protocol::TCP {
         return None;

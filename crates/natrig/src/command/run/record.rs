@@ -43,7 +43,7 @@ pub(crate) fn run<T: Tell>(source: &Source, args: &Run) -> Outcome {
         .map_err(|error| Failure::new(exit::USAGE, error))?;
     let Run { link, rounds, seed, effort, .. } = *args;
     let options = Options { designs: args.design.clone(), link, rounds, seed, effort };
-    T::change(&mut scenario, &options).map_err(usage)?;
+    let warnings = T::change(&mut scenario, &options).map_err(usage)?;
     let plan = T::plan(&scenario).map_err(usage)?;
     if args.dry_run {
         print(&format!("{}\n", plan.join("\n")))?;
@@ -53,7 +53,7 @@ pub(crate) fn run<T: Tell>(source: &Source, args: &Run) -> Outcome {
     let privilege = privilege::enter();
     let out = out_dir(args)?;
     let file = out.join("result.json");
-    let record = begun::<T>(scenario, plan, &privilege);
+    let record = begun::<T>(scenario, plan, warnings, &privilege);
     // Written before anything is measured: whoever cannot keep a result learns it now, not when it is lost.
     record.write(&file).map_err(|error| unwritable(&file, &error))?;
     let ended = with_signals(move |cancel| work::<T>(record, &privilege, file, &cancel))
@@ -77,10 +77,15 @@ pub(crate) fn run<T: Tell>(source: &Source, args: &Run) -> Outcome {
     }
 }
 
-fn begun<T: Test>(scenario: T::Scenario, plan: Vec<String>, privilege: &Privilege) -> RecordOf<T> {
+fn begun<T: Test>(
+    scenario: T::Scenario,
+    plan: Vec<String>,
+    warnings: Vec<String>,
+    privilege: &Privilege,
+) -> RecordOf<T> {
     let environment = environment(&privilege.mode.to_string(), privilege.why_memory(), plan);
     let begun = Record::begun(T::NAME, program(), now(), scenario, environment);
-    Record { command: std::env::args().collect(), ..begun }
+    Record { command: std::env::args().collect(), warnings, ..begun }
 }
 
 /// What became of it.
