@@ -252,12 +252,7 @@ impl Subject {
 
     fn delete_connections(&mut self, bench: &mut Bench<'_>, later_ns: u64) -> Result<u64, TrialError> {
         let began_ns = clock::now_ns();
-        let Layers { node, gateway, .. } = &mut self.layers;
-        for stage in [node, gateway].into_iter().flatten() {
-            if let natrig_lab::stage::Engine::Nat(nat) = stage.engine_mut() {
-                nat.expire(began_ns + later_ns);
-            }
-        }
+        self.expire(began_ns + later_ns);
         bench.worlds[self.world].reset_kernel(bench.engines, self.design)?;
         Ok(clock::now_ns() - began_ns)
     }
@@ -268,8 +263,7 @@ impl Subject {
     /// # Errors
     /// [`TrialError`].
     pub fn entries(&mut self, bench: &mut Bench<'_>) -> Result<Vec<(Place, u64)>, TrialError> {
-        let own = self.layers.stages().filter_map(|(place, stage)| Some((place, stage.sessions()?)));
-        let mut entries: Vec<(Place, u64)> = own.collect();
+        let mut entries = self.own_entries();
         entries.extend(bench.worlds[self.world].connections()?);
         Ok(entries)
     }
@@ -277,18 +271,23 @@ impl Subject {
     /// The same of natrig's own NATs when so much time has passed: their clocks are moved on, so that nothing may go through them before
     /// [`Self::empty_tables`].
     pub fn entries_after(&mut self, later_ns: u64) -> Vec<(Place, u64)> {
-        let now_ns = clock::now_ns() + later_ns;
+        self.expire(clock::now_ns() + later_ns);
+        self.own_entries()
+    }
+
+    /// Sessions of natrig's own NATs.
+    fn own_entries(&self) -> Vec<(Place, u64)> {
+        self.layers.stages().filter_map(|(place, stage)| Some((place, stage.sessions()?))).collect()
+    }
+
+    /// Moves the clocks of natrig's own NATs on.
+    fn expire(&mut self, now_ns: u64) {
         let Layers { node, gateway, .. } = &mut self.layers;
-        let stages = [(Place::Node, node), (Place::Gateway, gateway)].into_iter();
-        stages
-            .filter_map(|(place, stage)| {
-                let stage = stage.as_mut()?;
-                if let natrig_lab::stage::Engine::Nat(nat) = stage.engine_mut() {
-                    nat.expire(now_ns);
-                }
-                Some((place, stage.sessions()?))
-            })
-            .collect()
+        for stage in [node, gateway].into_iter().flatten() {
+            if let natrig_lab::stage::Engine::Nat(nat) = stage.engine_mut() {
+                nat.expire(now_ns);
+            }
+        }
     }
 
     /// Connections in the kernel's tables whose time is not over yet.

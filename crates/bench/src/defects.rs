@@ -98,8 +98,7 @@ impl Defective {
     }
 
     fn send_one(&mut self, bytes: &mut [u8]) -> Result<usize, SendError> {
-        let len = bytes.len();
-        self.inner.send(&[Frame::new(bytes, len)], &[0])
+        self.inner.send(&[Frame::whole(bytes)], &[0])
     }
 
     fn let_go(&mut self) -> Result<(), SendError> {
@@ -284,7 +283,8 @@ fn one_mapping_in_ten_thousand_leaked() {
     let (trial, struck) = struck_by(Wrong::Leaked, 10_000, 4e5);
     let leaked = Invalid::Leaked { place: Place::Gateway, connections: struck };
     assert!(trial.invalid.contains(&leaked), "{:?}", trial.invalid);
-    assert_eq!(trial.unaccounted, 0, "nothing else shows it");
+    // Nothing else shows it, unless a full ring has dropped some of the forged frames, which nobody sent.
+    assert!((-(struck as i64)..=0).contains(&trial.unaccounted), "{}", trial.unaccounted);
 }
 
 #[test]

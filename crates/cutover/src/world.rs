@@ -234,8 +234,7 @@ impl<'s> World<'s> {
 
     /// Carries a frame through all that stands on its way.
     fn send(&mut self, from: usize, mut bytes: Vec<u8>) {
-        let len = bytes.len();
-        let mut frame = Frame::new(&mut bytes, len);
+        let mut frame = Frame::whole(&mut bytes);
         match self.carry(self.machines[from].host.address, &mut frame) {
             Ok(()) => match self.by_address.get(&destination(frame.bytes())) {
                 Some(machine) => {

@@ -158,13 +158,7 @@ impl Bridge {
             });
             moved += received.map_err(|error| BridgeError::Link(error.to_string()))?;
             sending?;
-            let back: Vec<Frame<'_>> = back
-                .iter_mut()
-                .map(|bytes| {
-                    let len = bytes.len();
-                    Frame::new(bytes, len)
-                })
-                .collect();
+            let back: Vec<Frame<'_>> = back.iter_mut().map(|bytes| Frame::whole(bytes)).collect();
             let all: Vec<u16> = (0..back.len() as u16).collect();
             send(near, &back, &all, lost)?;
         }

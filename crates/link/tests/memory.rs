@@ -39,13 +39,7 @@ fn frames_cross_threads_whole_and_in_order() {
             let mut bytes: Vec<Vec<u8>> = (number..FRAMES.min(number + 100))
                 .map(|number| frame_bytes(0, number, 60 + (number % 60) as usize))
                 .collect();
-            let frames: Vec<Frame<'_>> = bytes
-                .iter_mut()
-                .map(|bytes| {
-                    let len = bytes.len();
-                    Frame::new(bytes, len)
-                })
-                .collect();
+            let frames: Vec<Frame<'_>> = bytes.iter_mut().map(|bytes| Frame::whole(bytes)).collect();
             let pick: Vec<u16> = (0..frames.len() as u16).collect();
             let taken = near.send(&frames, &pick).unwrap();
             number += taken as u32;

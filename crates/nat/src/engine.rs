@@ -86,25 +86,47 @@ impl Nat {
             }
         }
         let clocks = self.clocks::<OUT>();
+        let others = self.one_by_one::<OUT>(frames, verdicts, &hashes, &found, &clocks);
+        self.end_batch::<OUT>(count - others);
+    }
+
+    /// Translates packets whose sessions have been looked for. Returns how many were not of live sessions in a steady state.
+    #[inline(always)]
+    pub(crate) fn one_by_one<const OUT: bool>(
+        &mut self,
+        frames: &mut [Frame<'_>],
+        verdicts: &mut [Verdict],
+        hashes: &[u64],
+        found: &[u32],
+        clocks: &Clocks,
+    ) -> usize {
         let renews = OUT && self.idents.is_some();
         let mut others = 0;
-        for at in 0..count {
-            if let Some(session) = self.table.slab.entries.get_mut(found[at] as usize)
-                && established::<OUT>(session, frames[at].buffer_mut(), &clocks)
+        for (((frame, verdict), hash), found) in frames.iter_mut().zip(verdicts).zip(hashes).zip(found) {
+            if let Some(session) = self.table.slab.entries.get_mut(*found as usize)
+                && established::<OUT>(session, frame.buffer_mut(), clocks)
             {
                 if renews {
-                    self.renew_ident_of(frames[at].buffer_mut());
+                    self.renew_ident_of(frame.buffer_mut());
                 }
                 continue;
             }
             others += 1;
-            if matches!(verdicts[at], Verdict::Forward) {
-                verdicts[at] = self.unsettled::<OUT>(hashes[at], found[at], &mut frames[at], &clocks);
+            if matches!(verdict, Verdict::Forward) {
+                *verdict = self.unsettled::<OUT>(*hash, *found, frame, clocks);
             }
         }
+        others
+    }
+
+    /// The packets of a batch are done; so many of them belonged to live sessions in a steady state.
+    pub(crate) fn end_batch<const OUT: bool>(&mut self, established: usize) {
         self.table.flush();
-        let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
-        *counter += (count - others) as u64;
+        *self.translated::<OUT>() += established as u64;
+    }
+
+    const fn translated<const OUT: bool>(&mut self) -> &mut u64 {
+        if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in }
     }
 
     pub(crate) const fn clocks<const OUT: bool>(&self) -> Clocks {
@@ -133,8 +155,7 @@ impl Nat {
         if let Some(session) = other.and_then(|found| self.table.slab.entries.get_mut(found as usize))
             && established::<OUT>(session, frame.bytes_mut(), clocks)
         {
-            let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
-            *counter += 1;
+            *self.translated::<OUT>() += 1;
             if OUT {
                 self.renew_ident_of(frame.bytes_mut());
             }

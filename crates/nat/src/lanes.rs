@@ -10,7 +10,6 @@ mod none;
 
 use crate::engine::BATCH;
 use crate::index::NONE;
-use crate::ordinary::{Clocks, established};
 use crate::{Nat, Verdict};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Lanes;
@@ -87,9 +86,7 @@ impl Nat {
                 at += 1;
             }
         }
-        self.table.flush();
-        let counter = if OUT { &mut self.counters.translated_out } else { &mut self.counters.translated_in };
-        *counter += (groups.len() * LANES - others) as u64;
+        self.end_batch::<OUT>(groups.len() * LANES - others);
     }
 
     /// Looks into the index and fetches sessions. What is not in its home bucket is looked for some packets later, when the next bucket is
@@ -124,34 +121,6 @@ impl Nat {
             batch.found[group][lane] = self.fetch_beyond::<OUT>(home, hash, &groups[group][lane]);
             missed &= missed - 1;
         }
-    }
-
-    /// Translates the packets of a group. Returns how many were not of live sessions in a steady state.
-    #[inline(always)]
-    fn one_by_one<const OUT: bool>(
-        &mut self,
-        frames: &mut [Frame<'_>; LANES],
-        verdicts: &mut [Verdict],
-        hashes: &[u64; LANES],
-        found: &[u32; LANES],
-        clocks: &Clocks,
-    ) -> usize {
-        let mut others = 0;
-        for (((frame, verdict), hash), found) in frames.iter_mut().zip(verdicts).zip(hashes).zip(found) {
-            if let Some(session) = self.table.slab.entries.get_mut(*found as usize)
-                && established::<OUT>(session, frame.buffer_mut(), clocks)
-            {
-                if OUT {
-                    self.renew_ident_of(frame.buffer_mut());
-                }
-                continue;
-            }
-            others += 1;
-            if matches!(verdict, Verdict::Forward) {
-                *verdict = self.unsettled::<OUT>(*hash, *found, frame, clocks);
-            }
-        }
-        others
     }
 }
 

@@ -58,18 +58,14 @@ impl Head {
         // The length of the datagram, or of TCP's header, is within the packet.
         let whole = match head.protocol {
             UDP => u32::from(u16_at(bytes, L4 + 4)) + 20 == total_len,
-            TCP => tcp_header_fits(slot, total_len),
+            TCP => {
+                let header_len = slot.get(L4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4);
+                (20..=total_len - 20).contains(&header_len)
+            }
             _ => false,
         };
         whole.then_some(head)
     }
-}
-
-/// True if the packet has room for the TCP header that it says it has.
-#[inline(always)]
-fn tcp_header_fits(slot: &[u8], total_len: u32) -> bool {
-    let header_len = slot.get(L4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4);
-    (20..=total_len - 20).contains(&header_len)
 }
 
 /// True if the words of a header without options add up to all ones (RFC 1071): their sum is a multiple of 65535, and not zero, because

@@ -37,8 +37,7 @@ fn fill(profile: &str, ports: usize, seed: u64) -> [f64; 4] {
                 }
             };
             let mut bytes = tcp(pod, at("203.0.113.5:443"), SYN);
-            let len = bytes.len();
-            let mut frames = [Frame::new(&mut bytes, len)];
+            let mut frames = [Frame::whole(&mut bytes)];
             let mut verdicts = [Verdict::Forward];
             nat.translate_burst(Direction::Outbound, &mut frames, &mut verdicts, SECOND);
             refused += usize::from(verdicts[0] != Verdict::Forward);
@@ -101,8 +100,7 @@ fn gateways_reach_their_published_limits() {
         for n in 0..limit + 10 {
             let pod = SocketAddrV4::new(Ipv4Addr::from_bits(0x0a00_0001 + n / 60_000), (1024 + n % 60_000) as u16);
             let mut bytes = tcp(pod, at("203.0.113.5:443"), SYN);
-            let len = bytes.len();
-            let mut frames = [Frame::new(&mut bytes, len)];
+            let mut frames = [Frame::whole(&mut bytes)];
             let mut verdicts = [Verdict::Forward];
             nat.translate_burst(Direction::Outbound, &mut frames, &mut verdicts, SECOND);
         }

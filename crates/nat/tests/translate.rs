@@ -131,13 +131,7 @@ fn a_burst_is_its_frames_one_by_one() {
     let single: Vec<_> = frames.iter().map(|frame| one.out_ok(frame)).collect();
     let mut burst = Rig::new("cilium-bpf", |_| ());
     let mut buffers = frames.clone();
-    let mut views: Vec<_> = buffers
-        .iter_mut()
-        .map(|buffer| {
-            let len = buffer.len();
-            Frame::new(buffer, len)
-        })
-        .collect();
+    let mut views: Vec<_> = buffers.iter_mut().map(|buffer| Frame::whole(buffer)).collect();
     let mut verdicts = vec![Verdict::Forward; views.len()];
     verdicts[3] = Verdict::Skip;
     verdicts[9] = Verdict::Drop(DropReason::Policy);

@@ -13,6 +13,13 @@ impl<'a> Frame<'a> {
         Self { buf, len }
     }
 
+    /// A frame that fills `buf`, with no room to grow.
+    #[inline]
+    pub fn whole(buf: &'a mut [u8]) -> Self {
+        let len = buf.len();
+        Self { buf, len }
+    }
+
     /// The frame's bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {

@@ -18,6 +18,8 @@ struct Filling {
     nominal: u64,
     until: Until,
     rounds: Vec<Filled>,
+    /// All of them together.
+    pooled: Option<Pooled>,
 }
 
 /// All setups by turns, round after round.
@@ -31,7 +33,7 @@ pub(super) fn fills(session: &mut Session<'_, Exhaustion>, settings: &Fill) -> R
         let attempts_max = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1000);
         let bed = Bed::new(&scenario, setup, attempts_max);
         if let Some(talker) = open(session, bed)? {
-            fillings.push(Filling { talker, nominal, until, rounds: Vec::new() });
+            fillings.push(Filling { talker, nominal, until, rounds: Vec::new(), pooled: None });
         }
     }
     let steps = scenario.rounds as usize * fillings.len();
@@ -48,10 +50,11 @@ pub(super) fn fills(session: &mut Session<'_, Exhaustion>, settings: &Fill) -> R
             let step = fill::round(&mut filling.talker, filling.nominal, filling.until, seed, session.cancel);
             let Some(filled) = finished(step)? else { return Ok(STOPPED) };
             filling.rounds.push(filled);
+            filling.pooled = filling.pool();
             take_faults(session, &mut filling.talker.faults);
-            let pooled: Vec<Pooled> = fillings.iter().filter_map(Filling::pooled).collect();
+            let pooled: Vec<&Pooled> = fillings.iter().filter_map(|filling| filling.pooled.as_ref()).collect();
             session.record.measured.agreements = agreements(&pooled);
-            session.record.measured.fills = pooled.into_iter().map(|pooled| pooled.result).collect();
+            session.record.measured.fills = pooled.into_iter().map(|pooled| pooled.result.clone()).collect();
             session.save();
         }
     }
@@ -66,7 +69,7 @@ struct Pooled {
 }
 
 impl Filling {
-    fn pooled(&self) -> Option<Pooled> {
+    fn pool(&self) -> Option<Pooled> {
         let (first, others) = self.rounds.split_first()?;
         let mut curve = first.curve.clone();
         let mut refused = first.refused.clone();
@@ -119,9 +122,9 @@ impl Filling {
 const AGREEMENT_PP: f64 = 2.0;
 
 /// Each of the kernel's curves against that of the profile that describes it, whatever carried frames there.
-fn agreements(fills: &[Pooled]) -> Vec<Agreement> {
+fn agreements(fills: &[&Pooled]) -> Vec<Agreement> {
     let mut agreements = Vec::new();
-    let has_kernel = |fill: &&Pooled| fill.result.setup.has_kernel();
+    let has_kernel = |fill: &&&Pooled| fill.result.setup.has_kernel();
     for kernel in fills.iter().filter(has_kernel) {
         let profiles = fills.iter().filter(|fill| !has_kernel(fill));
         let same = profiles.filter(|fill| describes(&fill.result.setup, &kernel.result.setup));

@@ -42,16 +42,8 @@ impl Plan {
             };
             // First of all: where connection tracking is a module, this loads it, and the settings come into being.
             plan.steps.push(Step::Nat { at: outside.at(), nat: nat.clone() });
-            for (key, value) in CONNTRACK_SETTINGS {
-                let (key, value) = (key.to_owned(), value.to_owned());
-                plan.steps.push(Step::Sysctl { namespace: namespace(), key, value, optional: true });
-            }
-            plan.steps.push(Step::Sysctl {
-                namespace: namespace(),
-                key: TIME_WAIT.to_owned(),
-                value: TIME_WAIT_S.to_string(),
-                optional: true,
-            });
+            plan.steps.extend(CONNTRACK_SETTINGS.map(|(key, value)| sysctl(outside.namespace(), key, value, true)));
+            plan.steps.push(time_wait(outside, TIME_WAIT_S));
             plan.steps.push(Step::ConntrackRoom { namespace: namespace(), connections });
             plan.steps.push(Step::ForgetConnections { namespace: namespace() });
         }
@@ -61,13 +53,7 @@ impl Plan {
     /// Has the kernel at its boxes forget a TCP connection so many seconds after both ends have closed it; see [`TIME_WAIT_S`].
     pub fn time_wait(boxes: Boxes, seconds: u32) -> Self {
         let at_box = [Port::NodeOutside, Port::GatewayOutside].into_iter().filter(|port| boxes.is_kernel(*port));
-        let step = |port: Port| Step::Sysctl {
-            namespace: port.namespace().to_owned(),
-            key: TIME_WAIT.to_owned(),
-            value: seconds.to_string(),
-            optional: true,
-        };
-        Self { steps: at_box.map(step).collect() }
+        Self { steps: at_box.map(|outside| time_wait(outside, seconds)).collect() }
     }
 
     /// A world for programs: the kernel's own stack at the two ends, all pods in one namespace, all servers in another. Every
@@ -109,14 +95,8 @@ impl Plan {
         for name in NAMESPACES {
             let kernel = Port::ALL.iter().any(|port| port.namespace() == name && boxes.is_kernel(*port));
             let forward = ("net.ipv4.ip_forward", if kernel { "1" } else { "0" }, false);
-            for (key, value, optional) in [forward].into_iter().chain(SETTINGS) {
-                self.steps.push(Step::Sysctl {
-                    namespace: name.to_owned(),
-                    key: key.to_owned(),
-                    value: value.to_owned(),
-                    optional,
-                });
-            }
+            let settings = [forward].into_iter().chain(SETTINGS);
+            self.steps.extend(settings.map(|(key, value, optional)| sysctl(name, key, value, optional)));
         }
         for (a, b) in LINKS {
             let end = |port: Port| VethEnd { at: port.at(), mac: port.kernel_mac() };
@@ -222,6 +202,14 @@ const CONNTRACK_SETTINGS: [(&str, &str); 4] = [
     ("net.netfilter.nf_conntrack_tcp_timeout_established", "432000"),
     ("net.netfilter.nf_conntrack_checksum", "0"),
 ];
+
+fn sysctl(namespace: &str, key: &str, value: &str, optional: bool) -> Step {
+    Step::Sysctl { namespace: namespace.to_owned(), key: key.to_owned(), value: value.to_owned(), optional }
+}
+
+fn time_wait(outside: Port, seconds: u32) -> Step {
+    sysctl(outside.namespace(), TIME_WAIT, &seconds.to_string(), true)
+}
 
 const TIME_WAIT: &str = "net.netfilter.nf_conntrack_tcp_timeout_time_wait";
 

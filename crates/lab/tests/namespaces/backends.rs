@@ -158,13 +158,7 @@ impl Way {
         let side = if outwards { Side::Inside } else { Side::Outside };
         let (start, end) = if outwards { (pods, internet) } else { (internet, pods) };
         let mut bytes = frames.to_vec();
-        let burst: Vec<Frame<'_>> = bytes
-            .iter_mut()
-            .map(|bytes| {
-                let len = bytes.len();
-                Frame::new(bytes, len)
-            })
-            .collect();
+        let burst: Vec<Frame<'_>> = bytes.iter_mut().map(|bytes| Frame::whole(bytes)).collect();
         let pick: Vec<u16> = (0..frames.len() as u16).collect();
         assert_eq!(start.send(&burst, &pick).unwrap(), frames.len());
         let mut arrived = Vec::new();

@@ -72,8 +72,7 @@ mod tests {
 
     fn send_one(link: &mut MemoryLink, bytes: &[u8]) -> usize {
         let mut bytes = bytes.to_vec();
-        let len = bytes.len();
-        link.send(&[Frame::new(&mut bytes, len)], &[0]).unwrap()
+        link.send(&[Frame::whole(&mut bytes)], &[0]).unwrap()
     }
 
     #[test]

@@ -81,13 +81,7 @@ impl Direction {
             bytes.push(frame_bytes(*flow, self.next[usize::from(*flow)], *len));
             self.next[usize::from(*flow)] += 1;
         }
-        let frames: Vec<Frame<'_>> = bytes
-            .iter_mut()
-            .map(|bytes| {
-                let len = bytes.len();
-                Frame::new(bytes, len)
-            })
-            .collect();
+        let frames: Vec<Frame<'_>> = bytes.iter_mut().map(|bytes| Frame::whole(bytes)).collect();
         let pick: Vec<u16> = (0..frames.len() as u16).collect();
         let taken = link.send(&frames, &pick).unwrap();
         assert!(taken <= pick.len());

@@ -107,8 +107,7 @@ impl Host {
         })?;
         self.interface.poll(now, &mut self.device, &mut self.sockets);
         while let Some(mut bytes) = self.device.leaving.pop_front() {
-            let len = bytes.len();
-            if link.send(&[Frame::new(&mut bytes, len)], &[0])? == 0 {
+            if link.send(&[Frame::whole(&mut bytes)], &[0])? == 0 {
                 self.device.leaving.push_front(bytes);
                 break;
             }
