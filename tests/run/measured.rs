@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use natrig_bench::result::{Invalid, RunResult, Status};
+use natrig_bench::result::{Invalid, LinkFacts, RunResult, Status};
 use natrig_bench::scenario::{Design, Word};
 
 use super::{scenarios, sound};
@@ -73,6 +73,7 @@ pub(crate) fn over_veth(place: &Place<'_>) -> Outcome {
     nothing_is_lost(&result);
     in_namespaces(place, &result);
     assert_eq!(result.environment.link.kind, "packet");
+    assert!(result.environment.link.candidates.is_empty(), "where the kind is named, nothing is measured");
     Ok(())
 }
 
@@ -161,6 +162,9 @@ pub(crate) fn built_in(place: &Place<'_>) -> Outcome {
     assert_eq!(ended.code, Some(code_for(&result)), "{ended}");
     in_namespaces(place, &result);
     sound::complete(&result, &out);
+    let LinkFacts { kind, candidates, .. } = &result.environment.link;
+    assert!(candidates.len() == 3 && candidates[0].taken && candidates[0].kind == *kind, "{candidates:?}");
+    assert!(ended.stdout.contains("over one hop"), "{ended}");
     for word in ["none", "node", "gateway", "both"] {
         assert!(ended.stdout.contains(word), "no {word} in:\n{ended}");
     }

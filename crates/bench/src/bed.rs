@@ -12,7 +12,7 @@ use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
 use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
-use crate::result::{Dropped, Environment, KernelActivity, Noise, Place, Role};
+use crate::result::{Dropped, Environment, KernelActivity, LinkFacts, Noise, Place, Role};
 use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
 use crate::scenario::{Design, Engine, Lineup, Placement, Scenario};
 use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
@@ -74,7 +74,7 @@ impl<'a> Bench<'a> {
         warnings.extend(opened.warnings);
         let worlds = opened.worlds;
         if let Some(world) = worlds.first() {
-            environment.link = world.links.describe().into();
+            environment.link = LinkFacts { candidates: opened.candidates, ..world.links.describe().into() };
         }
         let refusals = opened.refusals.iter();
         environment.link.notes.extend(refusals.map(|refusal| format!("not the first choice: {refusal}")));

@@ -12,6 +12,8 @@ pub enum Carrier {
     Memory,
     /// veth pairs between namespaces, and the first of these kinds of link to their ends that can be had.
     Veth(Vec<OpenLink>),
+    /// The same, and the kind of these that turns out to be the fastest.
+    Fastest(Vec<OpenLink>),
 }
 
 /// Why there is nothing to carry frames: what is refused here, and the mend.
@@ -58,8 +60,32 @@ impl Carrier {
                 )))
             }
             LinkKind::Auto if privilege.mode == Mode::Memory => Ok(Self::Memory),
-            // The fastest first; an XDP program needs more privilege than a user namespace gives.
-            LinkKind::Auto => Ok(Self::Veth(vec![OpenLink::Ring, OpenLink::Packet])),
+            LinkKind::Auto => {
+                let mut kinds = vec![OpenLink::Ring, OpenLink::Xdp, OpenLink::Packet];
+                if !scenario.measure.asks_for_latency() {
+                    // The kernel hands a block over when it is full, or up to a millisecond late.
+                    kinds.push(OpenLink::PacketBlocks);
+                }
+                Ok(Self::Fastest(kinds))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_for_those_who_ask_for_rates_only() {
+        let privilege = Privilege { mode: Mode::Root, refusals: Vec::new() };
+        let mut scenario = Scenario::quick();
+        let kinds = [OpenLink::Ring, OpenLink::Xdp, OpenLink::Packet];
+        assert_eq!(Carrier::choose(&scenario, &privilege), Ok(Carrier::Fastest(kinds.to_vec())));
+        scenario.measure.latency_ms = 0;
+        let kinds = [kinds.as_slice(), &[OpenLink::PacketBlocks]].concat();
+        assert_eq!(Carrier::choose(&scenario, &privilege), Ok(Carrier::Fastest(kinds)));
+        scenario.link.kind = LinkKind::Packet;
+        assert_eq!(Carrier::choose(&scenario, &privilege), Ok(Carrier::Veth(vec![OpenLink::Packet])));
     }
 }

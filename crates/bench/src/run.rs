@@ -157,7 +157,7 @@ pub fn environment(mode: &str, mode_reason: Option<String>, plan: Vec<String>) -
     Environment {
         mode: mode.to_owned(),
         mode_reason,
-        link: crate::result::LinkFacts { kind: String::new(), slots: 0, slot_bytes: 0, notes: Vec::new() },
+        link: crate::result::LinkFacts::default(),
         placement: Vec::new(),
         plan,
         kernel: Vec::new(),
@@ -298,6 +298,9 @@ impl Running<'_, '_> {
 
     fn latency(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<(), RunError> {
         let measure = &self.bench.scenario.measure;
+        if !measure.asks_for_latency() {
+            return Ok(());
+        }
         let (rate_pps, duration_ns) = (rate_pps * measure.latency_fraction, u64::from(measure.latency_ms) * 1_000_000);
         if let Some(measured) = self.valid_trial(Purpose::Latency, rate_pps, duration_ns, true)? {
             summaries.latency(&self.cell.key, self.cell.round, &measured);

@@ -9,7 +9,8 @@ use natrig_lab::topology::{Boxes, ForwardedBy, Port, TopologyError};
 
 use crate::carrier::Carrier;
 use crate::engine::Engines;
-use crate::result::{Dropped, KernelActivity, KernelSettings, Place};
+use crate::result::{Dropped, KernelActivity, KernelSettings, LinkCandidate, Place};
+use crate::rig::hop::{self, Candidate};
 use crate::rig::{LinkError, Links, OpenLink, Placed, add_drop, pin_kernel_thread};
 use crate::scenario::{Design, KernelWork, Lineup, Scenario};
 
@@ -74,6 +75,8 @@ struct Kernel {
 pub(crate) struct Worlds {
     /// In the order of the scenario's lineups; at least one.
     pub(crate) worlds: Vec<World>,
+    /// What there was to choose from, if links were chosen by measurement.
+    pub(crate) candidates: Vec<LinkCandidate>,
     /// Kinds of link that would have been preferred, and why they cannot be had.
     pub(crate) refusals: Vec<LinkError>,
     /// What is not as asked for, in words.
@@ -91,7 +94,7 @@ pub(crate) struct KernelReading {
 const SPARE_CONNECTIONS: u32 = 1024;
 
 impl Worlds {
-    /// Builds a world for each lineup, and opens the first kind of link that can be had in all of them.
+    /// Builds a world for each lineup, and opens the first kind of link that can be had in all of them, or the fastest.
     ///
     /// # Errors
     /// [`WorldError`].
@@ -103,6 +106,7 @@ impl Worlds {
     ) -> Result<Self, WorldError> {
         let lineups = scenario.lineups();
         let slots = scenario.link.slots;
+        let mut measured = Vec::new();
         let kinds = match carrier {
             Carrier::Memory => {
                 let world = |lineup| World {
@@ -113,15 +117,23 @@ impl Worlds {
                     kernel: Kernel::default(),
                 };
                 let worlds = lineups.into_iter().map(world).collect();
-                return Ok(Self { worlds, refusals: Vec::new(), warnings: Vec::new() });
+                return Ok(Self { worlds, candidates: Vec::new(), refusals: Vec::new(), warnings: Vec::new() });
             }
-            Carrier::Veth(kinds) => kinds,
+            Carrier::Veth(kinds) => kinds.clone(),
+            Carrier::Fastest(kinds) => {
+                measured = hop::by_rate(kinds, hop::Wanted { slots, frame_len_max, cpu: placed.tester })?;
+                measured.iter().map(|candidate| candidate.how).collect()
+            }
         };
         let leases = lineups
             .iter()
             .map(|lineup| Ok(Plan::measurement(&scenario.topology, boxes(scenario, *lineup))?.build()?))
             .collect::<Result<Vec<Lease>, WorldError>>()?;
-        let (links, refusals) = open_links(&leases, &lineups, scenario.link.kernel, kinds, slots, frame_len_max)?;
+        let (links, refusals) = open_links(&leases, &lineups, scenario.link.kernel, &kinds, slots, frame_len_max)?;
+        // Those before the one that is in use were refused after all.
+        let in_use = refusals.len();
+        let told = |(nth, candidate): (usize, Candidate)| candidate.told(nth == in_use);
+        let candidates = measured.into_iter().enumerate().map(told).collect();
         let (mut worlds, mut warnings) = (Vec::new(), Vec::new());
         for ((lineup, lease), links) in lineups.into_iter().zip(leases).zip(links) {
             let kernel = Kernel::new(&lease, lineup.boxes(), scenario.connections_max())?;
@@ -129,7 +141,7 @@ impl Worlds {
             warnings.extend(placed.layers.and_then(|cpu| pin_napi(&napi, cpu)));
             worlds.push(World { lineup, links, napi, lease: Some(lease), kernel });
         }
-        Ok(Self { worlds, refusals, warnings })
+        Ok(Self { worlds, candidates, refusals, warnings })
     }
 }
 

@@ -34,12 +34,12 @@ fn numbers_out_of_bounds() {
 
 #[test]
 fn address_plans_that_cannot_be() {
-    check(include_str!("scenario_mistakes/plans.txt"), 21);
+    check(include_str!("scenario_mistakes/plans.txt"), 23);
 }
 
 #[test]
 fn settings_that_do_not_go_together() {
-    check(include_str!("scenario_mistakes/together.txt"), 21);
+    check(include_str!("scenario_mistakes/together.txt"), 23);
 }
 
 /// Of several mistakes the first in the file is told, whichever is found first.

@@ -5,7 +5,7 @@
 mod fixtures;
 
 use fixtures::{Recipe, make_late, make_wrong};
-use natrig_bench::result::{Effects, EngineComparison, Interval, Purpose, RunResult, Status, Trial};
+use natrig_bench::result::{Effects, EngineComparison, Interval, LinkCandidate, Purpose, RunResult, Status, Trial};
 use natrig_bench::scenario::{Design, Engine, FrameMix, FrameSize, Lineup, Rate, Word};
 use natrig_report::terminal::Options;
 use natrig_report::{answer, markdown, rates, terminal};
@@ -72,8 +72,18 @@ fn one_design() -> RunResult {
     Recipe { designs: vec![Design::Node], ..Recipe::default() }.make()
 }
 
+/// Also one whose links were chosen by measurement.
 fn one_round() -> RunResult {
-    Recipe { rounds: 1, ..Recipe::default() }.make()
+    let mut result = Recipe { rounds: 1, ..Recipe::default() }.make();
+    let candidate = |kind: &str, rate_pps: Option<f64>| LinkCandidate {
+        kind: kind.to_owned(),
+        rate_pps,
+        refused: rate_pps.is_none().then(|| "load BPF maps: not permitted".to_owned()),
+        taken: kind == "packet-blocks",
+    };
+    result.environment.link.candidates =
+        vec![candidate("packet-blocks", Some(642e3)), candidate("packet", Some(611e3)), candidate("ring", None)];
+    result
 }
 
 /// A busy machine: some trials are late, some latency trials too short for tails, TCP does not get through one design.

@@ -117,7 +117,7 @@ pub enum Status {
 }
 
 /// How the world was built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// `root`, `rootless` or `memory`.
     pub mode: String,
@@ -146,7 +146,7 @@ pub struct KernelSettings {
 }
 
 /// What carries frames.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkFacts {
     /// The kind: `memory`, `packet`, …
     pub kind: String,
@@ -156,11 +156,28 @@ pub struct LinkFacts {
     pub slot_bytes: u32,
     /// Settings and circumstances that bear on speed or correctness, in words.
     pub notes: Vec<String>,
+    /// Where the kind was chosen by measurement: what there was to choose from, the fastest first.
+    #[serde(default)]
+    pub candidates: Vec<LinkCandidate>,
+}
+
+/// A kind of link that could have carried frames.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkCandidate {
+    /// The kind: `ring`, `xdp`, `packet`, and `packet-blocks` for AF_PACKET received in blocks.
+    pub kind: String,
+    /// Frames a second that one thread sent and received over a single hop before the run; none where the kind was refused.
+    pub rate_pps: Option<f64>,
+    /// Why it was refused.
+    pub refused: Option<String>,
+    /// Whether the run was carried by it.
+    pub taken: bool,
 }
 
 impl From<LinkDescription> for LinkFacts {
     fn from(link: LinkDescription) -> Self {
-        Self { kind: link.kind.to_string(), slots: link.slots, slot_bytes: link.slot_bytes, notes: link.notes }
+        let LinkDescription { kind, slots, slot_bytes, notes } = link;
+        Self { kind: kind.to_string(), slots, slot_bytes, notes, candidates: Vec::new() }
     }
 }
 

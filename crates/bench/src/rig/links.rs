@@ -32,6 +32,19 @@ pub enum OpenLink {
     Pnet,
 }
 
+impl OpenLink {
+    /// The name used in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ring | Self::RingToHeads => "ring",
+            Self::Xdp => "xdp",
+            Self::Packet => "packet",
+            Self::PacketBlocks => "packet-blocks",
+            Self::Pnet => "pnet",
+        }
+    }
+}
+
 /// Why the links of a world cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -210,14 +223,7 @@ impl Links {
     /// Frames that should be handed over at once at an end, at most: enough to spread what a call costs, few enough to keep latency
     /// honest.
     pub(crate) fn burst(&self, end: Place) -> usize {
-        let burst = match self.describe().kind {
-            // More of the large ones fill the rings that they go to.
-            LinkKind::Ring if self.frame_len_max > FRAME_LEN_SMALL => BURST_MAX / 2,
-            LinkKind::Ring => BURST_MAX,
-            LinkKind::Memory | LinkKind::Xdp => 256,
-            LinkKind::Packet => 64,
-            LinkKind::Pnet => 1,
-        };
+        let burst = burst_of(self.describe().kind, self.frame_len_max);
         if self.is_into_threads(end) { burst.min(VETH_RING_FRAMES / 4) } else { burst }
     }
 
@@ -279,6 +285,18 @@ impl Links {
     }
 }
 
+/// Frames that a link of that kind should be handed at once, at most.
+pub(super) fn burst_of(kind: LinkKind, frame_len_max: usize) -> usize {
+    match kind {
+        // More of the large ones fill the rings that they go to.
+        LinkKind::Ring if frame_len_max > FRAME_LEN_SMALL => BURST_MAX / 2,
+        LinkKind::Ring => BURST_MAX,
+        LinkKind::Memory | LinkKind::Xdp => 256,
+        LinkKind::Packet => 64,
+        LinkKind::Pnet => 1,
+    }
+}
+
 /// What the links lost between two readings of their counters.
 pub(crate) fn lost_between(before: &[(Place, LinkStats)], after: &[(Place, LinkStats)]) -> Vec<Dropped> {
     let mut losses = Vec::new();
@@ -317,6 +335,24 @@ fn within<T: Send>(
         .run_in(namespace, open)
         .map_err(|source| LinkError::Enter { namespace, source })?
         .map_err(|source| LinkError::Open { namespace, interfaces: interfaces.join(" and "), source })
+}
+
+/// A link to one end of a veth pair.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) fn open_single(
+    lease: &Lease,
+    port: Port,
+    how: OpenLink,
+    slots: Option<u32>,
+    frame_len_max: usize,
+) -> Result<Box<dyn Link>, LinkError> {
+    let interface = [port.interface()];
+    let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
+    let open = || open_links(how, &interface, slots, frame_len_max, LIVE_FRAMES_MIN);
+    let [link] = exactly(within(lease, port.namespace(), &interface, open)?);
+    Ok(link)
 }
 
 /// One link for each of `interfaces`, in the namespace that the calling thread is in.

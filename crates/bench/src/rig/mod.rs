@@ -9,6 +9,7 @@
 //! is the one whose time is the cost of the design. A layer that the kernel forwards at has neither stage nor links: its work is done
 //! inside the calls by which the box before it sends.
 
+pub(crate) mod hop;
 mod links;
 mod placement;
 mod run;

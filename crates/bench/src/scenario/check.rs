@@ -102,6 +102,9 @@ impl Scenario {
 
     /// The latency trial, and those at the loads that are asked for.
     fn latency_trial_ms(&self) -> u64 {
+        if !self.measure.asks_for_latency() {
+            return 0;
+        }
         let trials = 1 + self.measure.latency_loads.len() as u64;
         trials * (u64::from(self.measure.latency_ms) + bounds::TRIAL_OVERHEAD_MS)
     }
@@ -265,6 +268,14 @@ impl Scenario {
             ));
         }
         self.check_mlrsearch()?;
+        if !measure.asks_for_latency() && !measure.latency_loads.is_empty() {
+            return Err(Violation::new(
+                &["measure.latency_ms", "measure.latency_loads"],
+                "`measure.latency_ms` = 0 measures no latency, but `measure.latency_loads` says under which loads"
+                    .to_owned(),
+                "leave out the loads, or say how long a trial is",
+            ));
+        }
         let rate_setting = match measure.rate {
             Rate::Search(_) | Rate::Mlrsearch(_) => ("measure.search.min_pps", "measure.search.max_pps"),
             Rate::FixedPps(_) => ("measure.fixed_rate_pps", "measure.fixed_rate_pps"),
@@ -274,7 +285,7 @@ impl Scenario {
             ("measure.trial_ms", measure.trial_ms, lowest_pps),
             ("measure.latency_ms", measure.latency_ms, lowest_pps * measure.latency_fraction),
         ] {
-            if pps * f64::from(duration_ms) < 1000.0 {
+            if duration_ms > 0 && pps * f64::from(duration_ms) < 1000.0 {
                 return Err(Violation::new(
                     &[rate_setting.0, setting],
                     format!("at {pps} frames per second not one frame is sent within `{setting}` = {duration_ms}"),

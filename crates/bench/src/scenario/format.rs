@@ -4,6 +4,7 @@
 //! name), the question (none), addresses in a network that the file does give, and the time limit (enough for what is asked).
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use natrig_lab::net::Ipv4Net;
@@ -14,7 +15,7 @@ use super::model::{Layer, Limits, Link, Measure, MlrSearch, Placement, Rate, Sce
 use super::values::{frame_size, ports};
 use super::words::{Design, Engine, KernelAddress, SearchMethod};
 use crate::settings::kinds::{network, number, one_or_more, parsed, profile, text, whole, word};
-use crate::settings::{Fault, Section, Spots, Word, walk};
+use crate::settings::{Fault, Section, Spots, Value, Word, Wrong, walk};
 
 /// Reads `input`; relative paths in it start at the folder of `file`.
 pub(super) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<(Scenario, Spots), Fault> {
@@ -177,7 +178,7 @@ fn read_traffic(section: &mut Section<'_, '_>, traffic: &mut Traffic) {
 fn read_measure(section: &mut Section<'_, '_>, measure: &mut Measure) {
     section.set("rounds", &mut measure.rounds, whole(bounds::ROUNDS));
     section.set("trial_ms", &mut measure.trial_ms, whole(bounds::TRIAL_MS));
-    section.set("latency_ms", &mut measure.latency_ms, whole(bounds::TRIAL_MS));
+    section.set("latency_ms", &mut measure.latency_ms, none_or(bounds::TRIAL_MS));
     section.set("latency_fraction", &mut measure.latency_fraction, number(bounds::LATENCY_FRACTION));
     section.set_list("latency_loads", &mut measure.latency_loads, one_or_more(bounds::LOADS_MAX, number(bounds::LOAD)));
     section.set("new_flows", &mut measure.new_flows, whole(bounds::NEW_FLOWS));
@@ -236,6 +237,15 @@ fn read_mlrsearch(section: &mut Section<'_, '_>, search: &mut MlrSearch) {
     section.set("initial_trial_ms", &mut search.initial_trial_ms, whole(bounds::TRIAL_MS));
     section.set("duration_sum_ms", &mut search.duration_sum_ms, whole(bounds::DURATION_SUM_MS));
     section.set("budget_s", &mut search.budget_s, whole(bounds::TIME_LIMIT_S));
+}
+
+/// A number of that range, or 0: it is not asked for.
+fn none_or(range: RangeInclusive<u32>) -> impl Fn(&Value<'_>) -> Result<u32, Wrong> {
+    move |value| {
+        let none = whole(0..=0)(value);
+        none.or_else(|_| whole(range.clone())(value))
+            .map_err(|wrong| Wrong { help: wrong.help + ", or 0 for none", ..wrong })
+    }
 }
 
 /// The section `limits`: when a trial counts.

@@ -253,7 +253,7 @@ pub struct Measure {
     pub rounds: u32,
     /// How long a trial sends, in milliseconds.
     pub trial_ms: u32,
-    /// How long a latency trial sends, in milliseconds.
+    /// How long a latency trial sends, in milliseconds; 0: there is none, rates are all that is asked for.
     pub latency_ms: u32,
     /// At which share of the rate found (or fixed) latency is measured.
     pub latency_fraction: f64,
@@ -284,6 +284,12 @@ impl Measure {
     #[must_use]
     pub fn looks(&self) -> Option<Looks> {
         (self.first_look > 0).then(|| Looks::new(self.first_look, self.look_every, self.rounds))
+    }
+
+    /// False where rates are all that is asked for.
+    #[must_use]
+    pub fn asks_for_latency(&self) -> bool {
+        self.latency_ms > 0
     }
 }
 

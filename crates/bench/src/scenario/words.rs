@@ -110,7 +110,8 @@ words! {
 words! {
     /// How frames travel between the stages.
     LinkKind {
-        /// The best that this machine allows.
+        /// Of ring, xdp and packet the one that carried most over one hop before the run, or memory where there are no namespaces. A run that
+        /// asks for no latency also tries AF_PACKET in blocks.
         Auto = "auto",
         /// Rings in memory: no kernel, no privilege.
         Memory = "memory",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
-use natrig_bench::result::{Place, Program, Role, RunResult, Status, Trial};
+use natrig_bench::result::{LinkFacts, Place, Program, Purpose, Role, RunResult, Status, Trial};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, KernelAddress, KernelWork, Lineup, PortRange, Rate, Scenario, TrafficDirection,
 };
@@ -53,20 +53,23 @@ impl Observer for Nobody {
     fn result(&mut self, _: &RunResult) {}
 }
 
+fn by_rule() -> Carrier {
+    Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet])
+}
+
 fn measure(scenario: &Scenario) -> Result<RunResult, RunError> {
-    let result = measure_unwarned(scenario)?;
+    let result = measure_over(scenario, &by_rule())?;
     assert_eq!(result.warnings, Vec::<String>::new());
     Ok(result)
 }
 
-fn measure_unwarned(scenario: &Scenario) -> Result<RunResult, RunError> {
+fn measure_over(scenario: &Scenario, carrier: &Carrier) -> Result<RunResult, RunError> {
     let plan = plan(scenario, &Engines::new(scenario)?).unwrap();
     let program = Program { version: "0".to_owned(), commit: None, profile: "debug".to_owned() };
     let environment = environment("", None, plan);
     let mut result =
         RunResult::begun(program, "2026-01-01T00:00:00Z".to_owned(), Vec::new(), environment, scenario.clone());
-    let carrier = Carrier::Veth(vec![OpenLink::Ring, OpenLink::Packet]);
-    run(scenario, &carrier, &mut result, &mut Nobody, &AtomicBool::new(false))?;
+    run(scenario, carrier, &mut result, &mut Nobody, &AtomicBool::new(false))?;
     assert_eq!(result.status, Status::Complete);
     Ok(result)
 }
@@ -162,7 +165,7 @@ pub(crate) fn the_kernel_in_threads_of_its_own() {
     scenario.engines = vec![Engine::Nftables];
     scenario.link.kernel = KernelWork::Threads;
     scenario.traffic.direction = TrafficDirection::Both;
-    let result = match measure_unwarned(&scenario) {
+    let result = match measure_over(&scenario, &by_rule()) {
         Err(error) if error.to_string().contains("NAPI in threads") => skip(&error.to_string()),
         outcome => outcome.unwrap(),
     };
@@ -187,7 +190,7 @@ pub(crate) fn nobody_forwards_at_the_gateway() {
         scenario.designs = vec![Design::None];
         scenario.link.kernel = work;
         scenario.traffic.direction = TrafficDirection::Both;
-        let result = match measure_unwarned(&scenario) {
+        let result = match measure_over(&scenario, &by_rule()) {
             Err(error) if error.to_string().contains("failed to open") => skip(&error.to_string()),
             Err(error) if error.to_string().contains("NAPI in threads") => skip(&error.to_string()),
             outcome => outcome.unwrap(),
@@ -201,6 +204,26 @@ pub(crate) fn nobody_forwards_at_the_gateway() {
 }
 
 /// Ten ports for thirty flows: for twenty of them the kernel finds none.
+pub(crate) fn the_fastest_links_are_taken() {
+    enter_or_skip();
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::Both];
+    scenario.measure.latency_ms = 0;
+    let kinds = vec![OpenLink::Ring, OpenLink::Xdp, OpenLink::Packet, OpenLink::PacketBlocks];
+    let result = measure_over(&scenario, &Carrier::Fastest(kinds)).unwrap();
+    check(&result);
+    assert!(result.trials.iter().all(|trial| trial.purpose != Purpose::Latency));
+    let LinkFacts { kind, candidates, .. } = &result.environment.link;
+    assert_eq!(candidates.len(), 4);
+    assert!(candidates.iter().all(|candidate| candidate.rate_pps.is_some() != candidate.refused.is_some()));
+    let rates: Vec<f64> = candidates.iter().map(|candidate| candidate.rate_pps.unwrap_or(0.0)).collect();
+    assert!(rates.is_sorted_by(|a, b| a >= b), "{rates:?}");
+    assert_eq!(candidates.iter().map(|candidate| candidate.taken).collect::<Vec<_>>(), [true, false, false, false]);
+    assert!(candidates[0].kind.starts_with(kind), "{kind} {candidates:?}");
+    // Both ways of AF_PACKET are there for whoever can be here.
+    assert!(rates.iter().filter(|rate_pps| **rate_pps > 0.0).count() >= 2, "{candidates:?}");
+}
+
 pub(crate) fn what_the_kernel_drops_is_accounted_for() {
     enter_or_skip();
     let mut scenario = scenario();

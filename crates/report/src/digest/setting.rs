@@ -1,13 +1,13 @@
 //! Under which circumstances a run measured, in words.
 
-use natrig_bench::result::{Environment, Program, RunResult, TcpCheck};
+use natrig_bench::result::{Environment, LinkCandidate, LinkFacts, Program, RunResult, TcpCheck};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, Layer, Lineup, PortChoice, Rate, Suite, TrafficDirection, Word,
 };
 use natrig_lab::host::HostFacts;
 
 use super::progress::Rounds;
-use crate::numbers::{Quantity, count, counted, elapsed, list, percent, setting};
+use crate::numbers::{Quantity, count, counted, elapsed, figure, list, percent, setting};
 
 /// Labels, and what there is to say: as many lines as a reader bears before the first table.
 pub(crate) fn facts(result: &RunResult) -> Vec<(&'static str, String)> {
@@ -55,17 +55,34 @@ fn mode(environment: &Environment) -> String {
     }
 }
 
-/// What carried frames.
+/// What carried frames, and what else was measured before it was chosen.
 fn carrier(environment: &Environment) -> String {
-    match environment.link.kind.as_str() {
-        "memory" => "links: rings in memory".to_owned(),
-        "ring" => "links: veth, rings in BPF arrays".to_owned(),
-        "xdp" => "links: veth, AF_XDP".to_owned(),
-        "packet" => "links: veth, AF_PACKET".to_owned(),
-        "pnet" => "links: veth, pnet".to_owned(),
-        // Nothing was opened.
-        "" => String::new(),
-        other => format!("links: {other}"),
+    let LinkFacts { kind, candidates, .. } = &environment.link;
+    // Nothing was opened.
+    if kind.is_empty() {
+        return String::new();
+    }
+    let taken = candidates.iter().find(|candidate| candidate.taken);
+    let veth = if kind == "memory" { "" } else { "veth, " };
+    let links = format!("links: {veth}{}", way(taken.map_or(kind, |taken| &taken.kind)));
+    let Some(rate_pps) = taken.and_then(|taken| taken.rate_pps) else { return links };
+    let other = |other: &LinkCandidate| {
+        let rate = other.rate_pps.map_or_else(|| "refused".to_owned(), |rate_pps| figure(Quantity::Rate, rate_pps));
+        format!("{} {rate}", way(&other.kind))
+    };
+    let others: Vec<String> = candidates.iter().filter(|candidate| !candidate.taken).map(other).collect();
+    format!("{links} ({} over one hop; {})", figure(Quantity::Rate, rate_pps), others.join(", "))
+}
+
+/// A kind of link in words.
+fn way(kind: &str) -> &str {
+    match kind {
+        "memory" => "rings in memory",
+        "ring" => "rings in BPF arrays",
+        "xdp" => "AF_XDP",
+        "packet" => "AF_PACKET",
+        "packet-blocks" => "AF_PACKET in blocks",
+        other => other,
     }
 }
 
@@ -181,6 +198,9 @@ pub(crate) fn rate_is_searched(result: &RunResult) -> bool {
 
 /// At which load latency was measured: `50 % of each design's own rate`.
 pub(crate) fn latency_load(result: &RunResult) -> String {
+    if !result.scenario.measure.asks_for_latency() {
+        return "no load (not asked for)".to_owned();
+    }
     let fraction = result.scenario.measure.latency_fraction;
     match result.scenario.measure.rate {
         Rate::Search(_) | Rate::Mlrsearch(_) => format!("{} of that rate", percent(fraction)),
