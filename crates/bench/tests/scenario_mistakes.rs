@@ -34,7 +34,7 @@ fn numbers_out_of_bounds() {
 
 #[test]
 fn address_plans_that_cannot_be() {
-    check(include_str!("scenario_mistakes/plans.txt"), 23);
+    check(include_str!("scenario_mistakes/plans.txt"), 21);
 }
 
 #[test]
