@@ -1,5 +1,6 @@
 //! The test bed: worlds that stand, in each a design whose tables can be emptied, and sessions of whatever talks at the two ends.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 
 use natrig_lab::kernel_threads::KernelThreads;
@@ -7,7 +8,8 @@ use natrig_lab::noise::{CoreActivity, CoreReading, core_mhz};
 use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
 use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::affinity::{self, DmaLatencyGuard};
-use natrig_link::clock;
+use natrig_link::passage::{Passage, Sample};
+use natrig_link::{OpenError, clock};
 use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
 use crate::carrier::Carrier;
@@ -78,6 +80,9 @@ impl<'a> Bench<'a> {
         }
         let refusals = opened.refusals.iter();
         environment.link.notes.extend(refusals.map(|refusal| format!("not the first choice: {refusal}")));
+        let mut untapped: Vec<String> = worlds.iter().flat_map(|world| &world.links.untapped).map(no_tap).collect();
+        untapped.dedup();
+        environment.link.notes.extend(untapped);
         environment.placement = placed.threads(&scenario.lineups(), scenario.link.kernel);
         let softirq = KernelThreads::softirq(&placed.processors());
         let awake = affinity::hold_dma_latency_at_zero();
@@ -194,6 +199,7 @@ impl Subject {
     }
 
     /// The two boxes.
+    #[cfg(test)]
     pub(crate) fn layers_mut(&mut self) -> &mut Layers {
         &mut self.layers
     }
@@ -218,6 +224,30 @@ impl Subject {
     /// To how many bytes frames may be cut at the servers' end.
     pub(crate) fn heads(&self, bench: &Bench<'_>) -> Option<usize> {
         bench.worlds[self.world].links.heads()
+    }
+
+    /// Whether any frame that passes can be stamped on the way.
+    pub(crate) fn has_taps(&self, bench: &Bench<'_>) -> bool {
+        self.layers.stages().next().is_some() || !bench.worlds[self.world].links.taps.is_empty()
+    }
+
+    /// From the next session on frames of `sample` are stamped at the layers, or none.
+    ///
+    /// # Errors
+    /// [`TrialError::Kernel`].
+    pub(crate) fn sample(&mut self, bench: &mut Bench<'_>, sample: Option<Sample>) -> Result<(), TrialError> {
+        self.layers.sample(sample);
+        Ok(bench.worlds[self.world].sample(sample)?)
+    }
+
+    /// The stamps of the last session, layer by layer on the way to the servers.
+    pub(crate) fn passages(&self, bench: &Bench<'_>) -> Vec<(Place, Cow<'_, [Passage]>)> {
+        let own = self.layers.passages().into_iter().map(|(place, log)| (place, Cow::Borrowed(log)));
+        let taps = &bench.worlds[self.world].links.taps;
+        let kernel = taps.iter().map(|(place, tap)| (*place, Cow::Owned(tap.passages())));
+        let mut passages: Vec<_> = own.chain(kernel).collect();
+        passages.sort_by_key(|(place, _)| *place);
+        passages
     }
 
     fn outlet(&self, bench: &Bench<'_>, end: Place, port: Port, next: Place) -> Outlet {
@@ -333,7 +363,8 @@ impl Subject {
         (self.layers.node_times, self.layers.gateway_times) = (PumpTimes::default(), PumpTimes::default());
         let threads = [(Role::Napi, &world.napi), (Role::Softirq, &bench.softirq)];
         let threads_before_ns = threads.map(|(_, threads)| threads.busy_ns());
-        let clocks_off = self.layers.clocks_off();
+        let mut clocks_off = self.layers.clocks_off();
+        clocks_off.extend(&world.clocks_off);
         let processors = bench.placed.processors();
         let (began_ns, cores_before) = (clock::now_ns(), CoreReading::read(&processors));
         let end = session.run(&mut world.links, &mut self.layers, talk, bench.placed, bench.cancel)?;
@@ -380,6 +411,10 @@ pub(crate) fn layers(
     seed: u64,
 ) -> Result<Layers, EngineError> {
     Ok(Layers::new(topology, world, engines.stages(lineup, design, seed)?))
+}
+
+fn no_tap((place, why): &(Place, OpenError)) -> String {
+    format!("no tap at the {place}, where the kernel forwards: {why}")
 }
 
 fn stage_drops(place: Place, stage: &Stage, before: &StageCounts, drops: &mut Vec<Dropped>) {

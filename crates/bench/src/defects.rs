@@ -434,7 +434,8 @@ fn one_frame_in_ten_thousand_late_by_a_millisecond() {
     assert_eq!(struck.load(Ordering::Relaxed), 6);
     let latency = &reflector.receiver().latency().intended_ns;
     assert!(latency.value_at_quantile(0.999) < 10_000 && latency.value_at_quantile(0.999_91) >= 1_000_000);
-    let journeys = Journeys::join(reflector.receiver().arrivals(), &layers.passages());
+    let stamped: Vec<_> = layers.passages().into_iter().map(|(place, log)| (place, log.into())).collect();
+    let journeys = Journeys::join(reflector.receiver().arrivals(), &stamped);
     let hops = journeys.summary(1).unwrap();
     assert_eq!((hops.samples, journeys.disordered), (FRAMES, 0));
     let worst = hops.legs.iter().max_by(|a, b| a.tail_share.partial_cmp(&b.tail_share).unwrap()).unwrap();

@@ -142,11 +142,11 @@ impl Experiment {
         let give_up_after_ns = bench.scenario.limits.give_up_after_ns(offer.duration_ns);
         let frames = (offer.rate_pps * offer.duration_ns as f64 / 1e9) as u64;
         let sample = offer.stamps.then(|| Sample::of(frames, SAMPLES_MAX, STAMP_AT));
-        self.sample(sample);
+        self.sample(bench, sample)?;
         self.traffic.generator.introduce(self.new);
         let phase = self.phase(bench, schedule, give_up_after_ns)?;
         self.traffic.generator.introduce(None);
-        let journeys = (sample.is_some() && offer.purpose != Purpose::Search).then(|| self.journeys());
+        let journeys = (sample.is_some() && offer.purpose != Purpose::Search).then(|| self.journeys(bench));
         if phase.sent >= u64::from(self.established) {
             self.loaded_at_ns = Some(clock::now_ns());
         }
@@ -196,7 +196,7 @@ impl Experiment {
     pub fn new_flows(&mut self, bench: &mut Bench<'_>, rate_pps: f64) -> Result<(Preload, u64), TrialError> {
         self.subject.empty_tables(bench)?;
         self.traffic.reflector.receiver_mut().forget_bindings();
-        self.sample(None);
+        self.sample(bench, None)?;
         let flows = u64::from(self.established);
         let phase = self.phase(bench, Schedule::count(flows, rate_pps), u64::MAX)?;
         self.loaded_at_ns = Some(clock::now_ns());
@@ -213,14 +213,19 @@ impl Experiment {
         self.subject.layers_mut()
     }
 
-    /// Says which frames are stamped in the next session.
-    fn sample(&mut self, sample: Option<Sample>) {
-        self.subject.layers_mut().sample(sample);
-        self.traffic.reflector.receiver_mut().sample(sample, SAMPLES_MAX as usize);
+    /// Whether any frame can be stamped on the way.
+    pub(crate) fn has_taps(&self, bench: &Bench<'_>) -> bool {
+        self.subject.has_taps(bench)
     }
 
-    fn journeys(&self) -> Journeys {
-        Journeys::join(self.traffic.reflector.receiver().arrivals(), &self.subject.layers().passages())
+    /// Says which frames are stamped in the next session.
+    fn sample(&mut self, bench: &mut Bench<'_>, sample: Option<Sample>) -> Result<(), TrialError> {
+        self.traffic.reflector.receiver_mut().sample(sample, SAMPLES_MAX as usize);
+        self.subject.sample(bench, sample)
+    }
+
+    fn journeys(&self, bench: &Bench<'_>) -> Journeys {
+        Journeys::join(self.traffic.reflector.receiver().arrivals(), &self.subject.passages(bench))
     }
 
     fn phase(&mut self, bench: &mut Bench<'_>, schedule: Schedule, give_up_after_ns: u64) -> Result<Phase, TrialError> {

@@ -1,11 +1,12 @@
 //! From the stamps that sampled frames left on their way to one-way times, and to where the slowest of them lost their time.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use natrig_link::passage::Passage;
 use natrig_traffic::Arrival;
 
-use crate::result::{Hops, Leg, Quantiles, Tail, Tap};
+use crate::result::{Hops, Leg, Place, Quantiles, Tail, Tap};
 use crate::stats::MIN_TAIL_SAMPLES;
 
 /// Most frames that are stamped in a trial: what a 99.99th percentile needs.
@@ -25,9 +26,9 @@ pub(crate) struct Journeys {
 impl Journeys {
     /// Puts together what the taps of each layer and the receiver noted of the same frames. A frame that some tap did not see (there was
     /// no room) is left out.
-    pub(crate) fn join(arrivals: &[Arrival], layers: &[([Tap; 2], &[Passage])]) -> Self {
+    pub(crate) fn join(arrivals: &[Arrival], layers: &[(Place, Cow<'_, [Passage]>)]) -> Self {
         let mut taps = vec![Tap::Intended, Tap::Sent];
-        taps.extend(layers.iter().flat_map(|(taps, _)| *taps));
+        taps.extend(layers.iter().flat_map(|(place, _)| place_taps(*place)));
         taps.push(Tap::Received);
         let seen: Vec<HashMap<u64, &Passage>> =
             layers.iter().map(|(_, log)| log.iter().map(|passage| (passage.key, passage)).collect()).collect();
@@ -84,6 +85,14 @@ impl Journeys {
     }
 }
 
+/// Where a layer stamps frames.
+fn place_taps(place: Place) -> [Tap; 2] {
+    match place {
+        Place::Node => [Tap::NodeIn, Tap::NodeOut],
+        Place::Gateway | Place::Pods | Place::Internet => [Tap::GatewayIn, Tap::GatewayOut],
+    }
+}
+
 /// The slowest frames, as far out as the sample allows, and which share of what they took above the ordinary was lost on which leg.
 fn tail(frames: &[&[u32]], medians: &[u32]) -> Option<(Tail, Vec<f64>)> {
     let total = |frame: &[u32]| frame.iter().map(|ns| u64::from(*ns)).sum::<u64>();
@@ -115,8 +124,6 @@ fn quantiles(sorted: &[u32]) -> Quantiles {
 mod tests {
     use super::*;
 
-    const NODE: [Tap; 2] = [Tap::NodeIn, Tap::NodeOut];
-
     /// A frame every 10 µs: 100 ns until it is sent, 300 to the node, 50 in it, 400 to the end; `slow` of them a millisecond in the node.
     fn way(frames: u64, slow: impl Fn(u64) -> bool) -> (Vec<Arrival>, Vec<Passage>) {
         let mut way = (Vec::new(), Vec::new());
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn the_tail_comes_from_where_the_time_was_lost() {
         let (arrivals, passages) = way(6000, |key| key % 500 == 3);
-        let journeys = Journeys::join(&arrivals, &[(NODE, &passages)]);
+        let journeys = Journeys::join(&arrivals, &[(Place::Node, Cow::from(&passages))]);
         assert_eq!(journeys.disordered, 0);
         let hops = journeys.summary(1).unwrap();
         let way: Vec<(Tap, Tap)> = hops.legs.iter().map(|leg| (leg.from, leg.to)).collect();
@@ -155,14 +162,14 @@ mod tests {
         for passage in &mut passages {
             (passage.in_ns, passage.out_ns) = (passage.in_ns.saturating_sub(1000), passage.out_ns.saturating_sub(1000));
         }
-        let journeys = Journeys::join(&arrivals, &[(NODE, &passages)]);
+        let journeys = Journeys::join(&arrivals, &[(Place::Node, Cow::from(&passages))]);
         assert_eq!((journeys.disordered, journeys.summary(1)), (99, None));
     }
 
     #[test]
     fn a_small_sample_has_no_tail() {
         let (arrivals, passages) = way(500, |_| false);
-        let mut journeys = Journeys::join(&arrivals, &[(NODE, &passages)]);
+        let mut journeys = Journeys::join(&arrivals, &[(Place::Node, Cow::from(&passages))]);
         assert_eq!(journeys.summary(4).unwrap().tail, None);
         let more = journeys.clone();
         journeys.add(&more);

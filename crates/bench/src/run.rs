@@ -21,7 +21,7 @@ use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
 use crate::experiment::{Experiment, Measured, Offer, SetupError, frame_sizes};
 use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
-use crate::scenario::{Engine, Measure, Rate, Scenario, Search};
+use crate::scenario::{Measure, Rate, Scenario, Search};
 use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
 use crate::summary::{Key, Summaries};
 use crate::tcp_check;
@@ -310,8 +310,8 @@ impl Running<'_, '_> {
 
     /// What the stamps cost, in one design of each lineup: two trials at the rate found, one with stamps and one without, in random order.
     fn stamp_cost(&mut self, rate_pps: f64, summaries: &mut Summaries) -> Result<(), RunError> {
-        let Key { design, lineup, .. } = self.cell.key;
-        if Some(&design) != self.bench.scenario.designs.last() || !lineup.has(Engine::Userspace) || self.cancelled() {
+        let is_last = Some(&self.cell.key.design) == self.bench.scenario.designs.last();
+        if !is_last || !self.experiment.has_taps(self.bench) || self.cancelled() {
             return Ok(());
         }
         let duration_ns = u64::from(self.bench.scenario.measure.trial_ms) * 1_000_000;

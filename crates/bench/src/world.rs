@@ -2,10 +2,13 @@
 
 use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::lease::{
-    BuildError, CloseError, CountersError, InterfaceCounters, KernelBox, KernelBoxError, KernelCounters, Lease,
+    BuildError, CloseError, CountersError, EnterError, InterfaceCounters, KernelBox, KernelBoxError, KernelCounters,
+    Lease,
 };
 use natrig_lab::plan::{KernelNat, Plan};
 use natrig_lab::topology::{Boxes, ForwardedBy, Port, TopologyError};
+use natrig_link::OpenError;
+use natrig_link::passage::Sample;
 
 use crate::carrier::Carrier;
 use crate::engine::Engines;
@@ -43,6 +46,17 @@ pub enum KernelError {
     /// A box does not answer.
     #[error("failed to {0}")]
     Box(#[from] KernelBoxError),
+    /// Frames cannot be stamped there.
+    #[error("failed to stamp frames at the {place}: {source}")]
+    Tap {
+        /// Where.
+        place: Place,
+        /// Why.
+        source: OpenError,
+    },
+    /// A box cannot be entered.
+    #[error("failed to {0}")]
+    Enter(#[from] EnterError),
     /// Interfaces' counters cannot be read.
     #[error("failed to {0}")]
     Counters(#[from] CountersError),
@@ -56,6 +70,10 @@ pub(crate) struct World {
     pub(crate) links: Links,
     /// The kernel's threads that forward, where they do.
     pub(crate) napi: KernelThreads,
+    /// Boxes whose frames the kernel stamps now, by a clock that is not the tester's, and by how many nanoseconds it is off, at least.
+    pub(crate) clocks_off: Vec<(Place, u64)>,
+    /// Whether the kernel stamps anything now.
+    stamping: bool,
     /// None with links in memory.
     lease: Option<Lease>,
     kernel: Kernel,
@@ -113,6 +131,8 @@ impl Worlds {
                     lineup,
                     links: Links::in_memory(lineup, slots, frame_len_max),
                     napi: KernelThreads::default(),
+                    clocks_off: Vec::new(),
+                    stamping: false,
                     lease: None,
                     kernel: Kernel::default(),
                 };
@@ -139,7 +159,8 @@ impl Worlds {
             let kernel = Kernel::new(&lease, lineup.boxes(), scenario.connections_max())?;
             let napi = napi_threads(&lease, boxes(scenario, lineup)).map_err(KernelError::from)?;
             warnings.extend(placed.layers.and_then(|cpu| pin_napi(&napi, cpu)));
-            worlds.push(World { lineup, links, napi, lease: Some(lease), kernel });
+            let (clocks_off, stamping) = (Vec::new(), false);
+            worlds.push(World { lineup, links, napi, clocks_off, stamping, lease: Some(lease), kernel });
         }
         Ok(Self { worlds, candidates, refusals, warnings })
     }
@@ -206,6 +227,28 @@ impl World {
         }
         for (_, kernel_box) in boxes {
             kernel_box.forget_connections()?;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel stamp the frames of `sample` from now on, or none, at the boxes where it can.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    pub(crate) fn sample(&mut self, sample: Option<Sample>) -> Result<(), KernelError> {
+        let Some(lease) = self.lease.as_ref().filter(|_| self.stamping || sample.is_some()) else { return Ok(()) };
+        self.clocks_off.clear();
+        self.stamping = sample.is_some();
+        for (place, tap) in &mut self.links.taps {
+            let place = *place;
+            let begin = || -> Result<u64, OpenError> {
+                let off_ns = if sample.is_some() { tap.clock_off_ns()? } else { 0 };
+                tap.begin(sample).map(|()| off_ns)
+            };
+            let inside = if place == Place::Node { Port::NodeInside } else { Port::GatewayInside };
+            let off_ns = lease.run_in(inside.namespace(), begin)?;
+            let off_ns = off_ns.map_err(|source| KernelError::Tap { place, source })?;
+            self.clocks_off.extend((off_ns > 0).then_some((place, off_ns)));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ typedef unsigned long long __u64;
 enum { BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_DEVMAP = 14, BPF_MAP_TYPE_XSKMAP = 17 };
 enum { BPF_F_MMAPABLE = 1 << 10 };
 enum { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
+enum { TCX_NEXT = -1 };
 
 struct xdp_md {
 	__u32 data;
@@ -26,7 +27,15 @@ struct xdp_md {
 	__u32 egress_ifindex;
 };
 
+/* The beginning of it. */
+struct __sk_buff {
+	__u32 unused[19];
+	__u32 data;
+	__u32 data_end;
+};
+
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static __u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
 static long (*bpf_xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static long (*bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *buf, __u32 len) = (void *)189;

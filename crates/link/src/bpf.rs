@@ -29,11 +29,7 @@ impl Object {
         program: &'static str,
         set_up: impl FnOnce(&mut EbpfLoader<'a>),
     ) -> Result<Self, OpenError> {
-        let mut loader = EbpfLoader::new();
-        loader.btf(None);
-        set_up(&mut loader);
-        let ebpf = loader.load(bytes).map_err(|error| open_error("load BPF maps", error))?;
-        let mut object = Self { ebpf, program };
+        let mut object = Self { ebpf: load_maps(bytes, set_up)?, program };
         object.xdp_mut()?.load().map_err(|error| open_error("load an XDP program", error))?;
         Ok(object)
     }
@@ -53,6 +49,16 @@ impl Object {
         program.ok_or(OpenError::Options { reason: "the BPF object lacks its program" })
     }
 
+    /// All that was loaded.
+    pub(crate) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
+    }
+
+    /// The same.
+    pub(crate) fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
     fn xdp_mut(&mut self) -> Result<&mut Xdp, OpenError> {
         let program = self.ebpf.program_mut(self.program).and_then(|program| program.try_into().ok());
         program.ok_or(OpenError::Options { reason: "the BPF object lacks its program" })
@@ -69,12 +75,25 @@ impl Object {
 
     /// Maps the memory of an array made with BPF_F_MMAPABLE: `len` bytes.
     pub(crate) fn map_memory(&self, name: &str, len: usize) -> Result<Mapping, OpenError> {
-        let fd = match self.ebpf.map(name) {
-            Some(Map::Array(data)) => map_fd(data),
-            _ => return Err(OpenError::Options { reason: "the BPF object lacks an array" }),
-        };
-        Mapping::new(fd, len, 0).map_err(|source| OpenError::System { what: "map a BPF array", source })
+        map_memory(&self.ebpf, name, len)
     }
+}
+
+/// Loads an object's maps, and no program yet; `set_up` sets constants and sizes first.
+pub(crate) fn load_maps<'a>(bytes: &[u8], set_up: impl FnOnce(&mut EbpfLoader<'a>)) -> Result<Ebpf, OpenError> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    set_up(&mut loader);
+    loader.load(bytes).map_err(|error| open_error("load BPF maps", error))
+}
+
+/// Maps the memory of an array made with BPF_F_MMAPABLE: `len` bytes.
+pub(crate) fn map_memory(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapping, OpenError> {
+    let fd = match ebpf.map(name) {
+        Some(Map::Array(data)) => map_fd(data),
+        _ => return Err(OpenError::Options { reason: "the BPF object lacks an array" }),
+    };
+    Mapping::new(fd, len, 0).map_err(|source| OpenError::System { what: "map a BPF array", source })
 }
 
 fn map_fd(data: &MapData) -> BorrowedFd<'_> {

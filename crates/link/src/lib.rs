@@ -2,7 +2,8 @@
 //!
 //! A [`Link`] presents the frames that have arrived where they lie and takes what is to be sent. [`memory`] joins two stages of one
 //! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`], [`tap`] and
-//! [`complete`] wrap any link; [`passage`] stamps a sample of what passes. [`redirect`] joins two interfaces without any link.
+//! [`complete`] wrap any link; [`passage`] stamps a sample of what passes, [`kernel_tap`] the same where the kernel forwards.
+//! [`redirect`] joins two interfaces without any link.
 //! [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
 //! [`affinity`] are the few other things that a packet loop asks of the system; [`tcp`] asks about a connection. All unsafe code of the project is in this crate.
 
@@ -12,6 +13,7 @@ pub mod clock;
 pub mod complete;
 mod error;
 pub mod fault;
+pub mod kernel_tap;
 pub mod memory;
 pub mod packet;
 pub mod passage;

@@ -7,8 +7,8 @@
 /// distance, is zero: a diagonal through flows and frames, which meets every flow, and every place in a burst, alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    key_at: usize,
-    mask: u8,
+    pub(crate) key_at: usize,
+    pub(crate) mask: u8,
 }
 
 impl Sample {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-const OBJECTS: [&str; 5] = ["ring_256.o", "ring_2112.o", "ring_4160.o", "xsk.o", "redirect.o"];
+const OBJECTS: [&str; 6] = ["ring_256.o", "ring_2112.o", "ring_4160.o", "xsk.o", "redirect.o", "tap.o"];
 
 /// The first line that a command prints, if it can be run.
 fn first_line(command: &mut Command) -> Option<String> {

@@ -11,20 +11,21 @@ pub enum Tap {
     Intended,
     /// When the generator handed it to its link.
     Sent,
-    /// When the node fetched the burst that it came in.
+    /// When the node fetched the burst that it came in; where the kernel forwards, when its frame entered the box.
     NodeIn,
-    /// When the node had worked on that burst, before it handed it on.
+    /// When the node had worked on that burst, before it handed it on; where the kernel forwards, when it was about to leave the box.
     NodeOut,
-    /// When the gateway fetched the burst.
+    /// When the gateway fetched the burst, as at the node.
     GatewayIn,
-    /// When the gateway had worked on it.
+    /// When the gateway had worked on it, as at the node.
     GatewayOut,
     /// When the servers' end fetched the burst.
     Received,
 }
 
-/// Time between the taps of the way to the servers, of a sample of the delivered frames. A layer that the kernel stands at has no taps: no
-/// program of ours sees frames there. Its time is in the leg across it.
+/// Time between the taps of the way to the servers, of a sample of the delivered frames. Where the kernel forwards, programs at the box's
+/// interfaces stamp them, if this process may load any: else there are no taps, `environment.link.notes` says why, and the layer's time is
+/// in the leg across it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hops {
     /// One frame in so many was stamped.

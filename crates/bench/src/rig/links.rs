@@ -2,6 +2,7 @@
 
 use natrig_lab::lease::Lease;
 use natrig_lab::topology::Port;
+use natrig_link::kernel_tap::{ForwardingTap, KernelTap};
 use natrig_link::packet::{PacketLink, PacketOptions, Reception};
 use natrig_link::pnet::PnetLink;
 use natrig_link::redirect::Redirect;
@@ -74,8 +75,10 @@ pub(crate) struct Links {
     pub(crate) tester: Ends,
     /// The layers' four.
     pub(crate) layers: LayerLinks,
-    /// Boxes that nobody forwards at.
-    _redirects: Vec<Redirect>,
+    /// Boxes whose frames the kernel stamps: what joins their interfaces, where nobody forwards at them, is one with its tap.
+    pub(crate) taps: Vec<(Place, Box<dyn KernelTap>)>,
+    /// Boxes that the kernel forwards at, and why it cannot stamp there.
+    pub(crate) untapped: Vec<(Place, OpenError)>,
     /// Ends of the way where nothing stands: programs that drop whatever arrives.
     _drops: Vec<Box<dyn Link>>,
     /// Whether threads of the kernel's take in what is sent at the pods' end, and at the servers'.
@@ -122,7 +125,8 @@ impl Links {
         Self {
             tester: Ends { pods, internet },
             layers: LayerLinks { node, gateway },
-            _redirects: Vec::new(),
+            taps: Vec::new(),
+            untapped: Vec::new(),
             _drops: Vec::new(),
             into_threads: [false; 2],
             heads: None,
@@ -172,14 +176,24 @@ impl Links {
                 open_links(OpenLink::Ring, &end, Some(1), frame_len_max, LIVE_FRAMES_MIN)
             })?;
         }
-        let mut redirects = Vec::new();
-        let mut double = |engine: Engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
+        let (mut taps, mut untapped) = (Vec::<(Place, Box<dyn KernelTap>)>::new(), Vec::new());
+        let mut double = |place, engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
             let (namespace, interfaces) = (inside.namespace(), [inside.interface(), outside.interface()]);
             match engine {
-                Engine::Nftables | Engine::Absent => Ok(None),
+                Engine::Absent => Ok(None),
+                Engine::Nftables => {
+                    match within(lease, namespace, &interfaces, || ForwardingTap::between(interfaces[0], interfaces[1]))
+                    {
+                        Ok(tap) => taps.push((place, Box::new(tap))),
+                        // Frames go through without stamps, too.
+                        Err(LinkError::Open { source, .. }) => untapped.push((place, source)),
+                        Err(error) => return Err(error),
+                    }
+                    Ok(None)
+                }
                 Engine::Redirect => {
                     let between = || Redirect::between(interfaces[0], interfaces[1]);
-                    redirects.push(within(lease, namespace, &interfaces, between)?);
+                    taps.push((place, Box::new(within(lease, namespace, &interfaces, between)?)));
                     Ok(None)
                 }
                 Engine::Userspace => {
@@ -189,15 +203,16 @@ impl Links {
             }
         };
         // From the inside out: frames sent to an end that is not open yet would be lost.
-        let node = double(lineup.node, Port::NodeInside, Port::NodeOutside)?;
-        let gateway = double(lineup.gateway, Port::GatewayInside, Port::GatewayOutside)?;
+        let node = double(Place::Node, lineup.node, Port::NodeInside, Port::NodeOutside)?;
+        let gateway = double(Place::Gateway, lineup.gateway, Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
             tester: Ends {
                 pods: single(lineup.start(), pods_live_min)?,
                 internet: single(Port::Internet, internet_live_min)?,
             },
             layers: LayerLinks { node, gateway },
-            _redirects: redirects,
+            taps,
+            untapped,
             _drops: drops,
             into_threads,
             heads,

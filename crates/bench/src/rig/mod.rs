@@ -7,7 +7,7 @@
 //!
 //! The tester shares one thread and the layers another, so that on two processors neither disturbs the other, and the layers' thread
 //! is the one whose time is the cost of the design. A layer that the kernel forwards at has neither stage nor links: its work is done
-//! inside the calls by which the box before it sends.
+//! inside the calls by which the box before it sends, or in threads of the kernel's; programs in the kernel stamp frames there.
 
 pub(crate) mod hop;
 mod links;
@@ -24,7 +24,7 @@ use natrig_link::{Link, RecvError, clock};
 use natrig_traffic::{Endpoint, ReflectError};
 
 use crate::hops::SAMPLES_MAX;
-use crate::result::{Place, Tap};
+use crate::result::Place;
 
 pub use links::{LinkError, OpenLink};
 pub(crate) use links::{Links, add_drop, lost_between};
@@ -104,12 +104,8 @@ impl Layers {
     }
 
     /// The stamps of each layer.
-    pub(crate) fn passages(&self) -> Vec<([Tap; 2], &[Passage])> {
-        let taps = |place| match place {
-            Place::Node => [Tap::NodeIn, Tap::NodeOut],
-            Place::Gateway | Place::Pods | Place::Internet => [Tap::GatewayIn, Tap::GatewayOut],
-        };
-        self.stages().map(|(place, stage)| (taps(place), stage.passages().log())).collect()
+    pub(crate) fn passages(&self) -> Vec<(Place, &[Passage])> {
+        self.stages().map(|(place, stage)| (place, stage.passages().log())).collect()
     }
 
     /// By how much the layers' clocks are off from the tester's, at least, in nanoseconds; layers with the same clock are left out.

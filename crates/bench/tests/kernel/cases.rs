@@ -1,9 +1,11 @@
 //! The cases. None of them depends on how fast the machine is.
 
+use std::env;
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-use natrig_bench::result::{LinkFacts, Place, Program, Purpose, Role, RunResult, Status, Trial};
+use natrig_bench::result::{Invalid, LinkFacts, Place, Program, Purpose, Role, RunResult, Status, Tap, Trial};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, KernelAddress, KernelWork, Lineup, PortRange, Rate, Scenario, TrafficDirection,
 };
@@ -11,6 +13,8 @@ use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, 
 use natrig_lab::nft;
 use natrig_lab::plan::PortChoice;
 use natrig_lab::privilege;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
 
 const KERNEL: Lineup = Lineup::both(Engine::Nftables);
 
@@ -88,8 +92,32 @@ fn check(result: &RunResult) {
             assert!(trial.cpu_ns_per_packet.is_some_and(|ns| ns > 0.0), "{trial:?}");
         }
     }
+    check_hops(result);
     for check in &result.tcp_checks {
         assert!(check.passed, "{check:?}");
+    }
+}
+
+/// Where trials were stamped, there is a time for each layer, whoever stands there; or it is said why there is not.
+fn check_hops(result: &RunResult) {
+    let untapped = |place: Place| {
+        let word = format!("no tap at the {place}, where the kernel forwards: ");
+        result.environment.link.notes.iter().any(|note| note.starts_with(&word))
+    };
+    for trial in result.trials.iter().filter(|trial| trial.stamped && trial.received > 0) {
+        let Lineup { node, gateway } = trial.engines;
+        let layers = [(Place::Node, node, Tap::NodeIn), (Place::Gateway, gateway, Tap::GatewayIn)];
+        let tapped = layers.map(|(place, engine, tap)| {
+            (tap, engine != Engine::Absent && !(engine == Engine::Nftables && untapped(place)))
+        });
+        let hops = trial.hops.as_ref().unwrap();
+        for (tap, tapped) in tapped {
+            let leg = hops.legs.iter().find(|leg| leg.from == tap);
+            assert_eq!(leg.is_some(), tapped, "{tap:?} {hops:?}");
+            // Two readings of a clock and what lies between them.
+            assert!(leg.is_none_or(|leg| leg.time.ns_p50.is_some_and(|ns| ns > 1)), "{leg:?}");
+        }
+        assert_eq!((hops.one_in, hops.samples), (1, trial.received), "a frame that some tap has missed");
     }
 }
 
@@ -199,6 +227,43 @@ pub(crate) fn nobody_forwards_at_the_gateway() {
         for trial in &result.trials {
             assert!(trial.received > 0 && trial.layer_times.is_empty(), "{trial:?}");
             assert_eq!(trial.answers.as_ref().unwrap().received, trial.received);
+        }
+    }
+}
+
+/// Set where a case runs in a time namespace.
+const OTHER_TIME: &str = "NATRIG_TEST_OTHER_TIME";
+
+/// A process whose clock is a microsecond ahead of that of the kernel's programs.
+pub(crate) fn a_tap_by_another_clock() {
+    if env::var_os(OTHER_TIME).is_none() {
+        if !geteuid().is_root() {
+            skip("no taps in the kernel without privileges outside of user namespaces");
+        }
+        // `CLONE_NEWTIME` of `linux/sched.h`: for processes that this one starts (time_namespaces(7)).
+        if let Err(why) = unshare(CloneFlags::from_bits_retain(0x80)) {
+            skip(&format!("no time namespace: {why}"));
+        }
+        fs::write("/proc/self/timens_offsets", "monotonic 0 1000").unwrap();
+        let mut again = Command::new(env::current_exe().unwrap());
+        let status = again.args(["--case", "a_tap_by_another_clock"]).env(OTHER_TIME, "1").status().unwrap();
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    enter_or_skip();
+    let mut scenario = scenario();
+    scenario.engines = vec![Engine::Nftables];
+    scenario.designs = vec![Design::Gateway];
+    scenario.limits.max_retries = 0;
+    let result = measure_over(&scenario, &by_rule()).unwrap();
+    if result.environment.link.notes.iter().any(|note| note.starts_with("no tap at")) {
+        skip("no taps in the kernel here");
+    }
+    let mut stamped = result.trials.iter().filter(|trial| trial.stamped).peekable();
+    assert!(stamped.peek().is_some());
+    for trial in stamped {
+        for layer in [Place::Node, Place::Gateway] {
+            let off = |why: &Invalid| matches!(why, Invalid::TapClock { place, off_ns: 1..=1000 } if *place == layer);
+            assert!(trial.invalid.iter().any(off), "{:?}", trial.invalid);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What is left of links whose process was killed: nothing.
 
 use crate::netns::{in_fresh_namespace_as_root, veth_pair};
+use crate::tap::is_tapped;
+use natrig_link::kernel_tap::{ForwardingTap, KernelTap as _};
+use natrig_link::passage::Sample;
 use natrig_link::ring::{self, RingOptions};
 use natrig_link::xdp::{self, XdpOptions};
 use std::io::Read;
@@ -19,6 +22,8 @@ fn after_a_kill_the_next_start_works() {
         // In the network namespace of the thread that started this process.
         let _ring = ring::open(&["left"], &RingOptions::default()).unwrap();
         let _xdp = xdp::open(&["right"], &XdpOptions::default()).unwrap();
+        let mut tap = ForwardingTap::between("left", "right").unwrap();
+        tap.begin(Some(Sample::of(1, 1, 0))).unwrap();
         println!("open");
         loop {
             std::thread::park();
@@ -42,6 +47,7 @@ fn after_a_kill_the_next_start_works() {
                 said.push(byte[0]);
             }
             assert!(ring::open(&["left"], &RingOptions::default()).is_err(), "the victim holds it");
+            assert!(is_tapped("left") && is_tapped("right"));
             victim.kill().unwrap();
             victim.wait().unwrap();
             // At once, which is within 100 ms; what the kernel has not let go of yet is waited for.
@@ -51,7 +57,7 @@ fn after_a_kill_the_next_start_works() {
             println!("open again after {:?}", again.elapsed());
             for interface in ["left", "right"] {
                 let deadline = Instant::now() + Duration::from_secs(10);
-                while has_program(interface) {
+                while has_program(interface) || is_tapped(interface) {
                     assert!(Instant::now() < deadline, "{interface} has kept its program");
                     std::thread::sleep(Duration::from_millis(5));
                 }

@@ -7,6 +7,7 @@ mod killed;
 mod netns;
 mod packet;
 mod ring;
+mod tap;
 mod xdp;
 
 use common::{play, script};

@@ -68,8 +68,8 @@ fn legs(stamped: &[(String, &Hops)]) -> Table {
     let one_in = stamped.iter().map(|(_, hops)| hops.one_in).max().unwrap_or(1);
     let which = if one_in == 1 { "every frame".to_owned() } else { format!("at least one frame in {one_in}") };
     table.note = format!(
-        "One way, one clock; of {which} in the latency trials. A stamp is that of the burst a frame came in; waiting in a receive \
-         ring belongs to the leg that ends there."
+        "One way, one clock; of {which} in the latency trials. A stamp is that of the burst a frame came in, where the kernel forwards that \
+         of the frame; waiting in a receive ring belongs to the leg that ends there."
     );
     table
 }
@@ -110,7 +110,7 @@ fn untapped<'a>(stamped: impl Iterator<Item = (Lineup, &'a (String, &'a Hops))>)
         }
     }
     let said = |(leg, names): (String, Vec<&str>)| {
-        format!("{}: {leg}; the kernel forwards there, and no program of natrig's sees its frames", names.join(", "))
+        format!("{}: {leg}; the kernel forwards there, and no program of natrig's stamps its frames", names.join(", "))
     };
     legs.into_iter().map(said).collect()
 }
