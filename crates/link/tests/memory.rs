@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Direction, frame_bytes, play, script};
+use common::{Direction, bursts, cross, frame_bytes, play, script};
 use natrig_link::fault::{Fault, FaultOptions};
 use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, memory};
 use natrig_wire::Frame;
@@ -18,6 +18,13 @@ proptest! {
         for direction in directions {
             prop_assert_eq!(direction.taken, direction.received);
         }
+    }
+
+    #[test]
+    fn nothing_is_lost_on_the_way_to_another_thread(slots in 1usize..600, bursts in bursts(FRAME_LEN_MAX)) {
+        let (mut first, mut second) = memory::pair(slots, FRAME_LEN_MAX);
+        let [sent, received] = cross(&mut first, &mut second, &bursts);
+        prop_assert_eq!((sent.taken, received.lost), (received.received, 0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use natrig_bench::result::{Invalid, LinkFacts, Place, Program, Purpose, Role, Ru
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, KernelAddress, KernelWork, Lineup, PortRange, Rate, Scenario, TrafficDirection,
 };
-use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, environment, plan, run};
+use natrig_bench::{Carrier, Engines, Observer, OpenLink, RunError, WorldError, environment, plan, run};
 use natrig_lab::nft;
 use natrig_lab::plan::PortChoice;
 use natrig_lab::privilege;
@@ -287,6 +287,27 @@ pub(crate) fn the_fastest_links_are_taken() {
     assert!(candidates[0].kind.starts_with(kind), "{kind} {candidates:?}");
     // Both ways of AF_PACKET are there for whoever can be here.
     assert!(rates.iter().filter(|rate_pps| **rate_pps > 0.0).count() >= 2, "{candidates:?}");
+}
+
+pub(crate) fn every_kind_of_link_accounts_for_every_frame() {
+    enter_or_skip();
+    let mut scenario = scenario();
+    scenario.designs = vec![Design::Both];
+    scenario.traffic.direction = TrafficDirection::Both;
+    scenario.traffic.frame_sizes = vec![FrameSize::Mix(FrameMix::Imix)];
+    let kinds = [OpenLink::Packet, OpenLink::PacketBlocks, OpenLink::Pnet, OpenLink::Xdp, OpenLink::Ring];
+    for how in kinds {
+        match measure_over(&scenario, &Carrier::Veth(vec![how])) {
+            Ok(result) => {
+                check(&result);
+                assert!(result.trials.iter().any(|trial| trial.received > 0), "{how:?}");
+            }
+            Err(RunError::World(WorldError::Links(error))) if matches!(how, OpenLink::Xdp | OpenLink::Ring) => {
+                println!("{how:?}: {error}");
+            }
+            Err(error) => panic!("{how:?}: {error}"),
+        }
+    }
 }
 
 pub(crate) fn what_the_kernel_drops_is_accounted_for() {

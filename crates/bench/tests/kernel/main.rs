@@ -21,13 +21,14 @@ const SKIPPED: u8 = 77;
 /// The user number of `nobody`: somebody without privileges.
 const ORDINARY_USER: u32 = 65_534;
 
-const CASES: [(&str, fn()); 8] = [
+const CASES: [(&str, fn()); 9] = [
     ("both_engines_in_one_run", cases::both_engines_in_one_run),
     ("an_engine_at_each_layer", cases::an_engine_at_each_layer),
     ("the_kernel_in_threads_of_its_own", cases::the_kernel_in_threads_of_its_own),
     ("nobody_forwards_at_the_gateway", cases::nobody_forwards_at_the_gateway),
     ("the_fastest_links_are_taken", cases::the_fastest_links_are_taken),
     ("a_tap_by_another_clock", cases::a_tap_by_another_clock),
+    ("every_kind_of_link_accounts_for_every_frame", cases::every_kind_of_link_accounts_for_every_frame),
     ("what_the_kernel_drops_is_accounted_for", cases::what_the_kernel_drops_is_accounted_for),
     ("more_flows_than_the_kernel_tracks", cases::more_flows_than_the_kernel_tracks),
 ];

@@ -27,30 +27,41 @@ const TTL: u8 = 64;
 /// Two boxes.
 const TTL_LEFT: u8 = TTL - 2;
 
-type Links = Vec<Box<dyn Link>>;
+pub(crate) type Links = Vec<Box<dyn Link>>;
+
+/// Opens interfaces of a box together, as a stage does.
+pub(crate) type Open = fn(&[&str]) -> Result<Links, OpenError>;
 
 fn boxed(link: impl Link + 'static) -> Box<dyn Link> {
     Box::new(link)
 }
 
+pub(crate) const SLOTS: Open = |names| packet(names, Reception::Slots);
+pub(crate) const BLOCKS: Open = |names| packet(names, Reception::Blocks);
+pub(crate) const PNET: Open = |names| names.iter().map(|name| PnetLink::open(name).map(boxed)).collect();
+pub(crate) const AF_XDP: Open =
+    |names| Ok(xdp::open(names, &XdpOptions::default())?.into_iter().flatten().map(boxed).collect());
+pub(crate) const RINGS: Open =
+    |names| Ok(ring::open(names, &RingOptions::default())?.into_iter().flatten().map(boxed).collect());
+
 pub(crate) fn over_packet_slots() {
-    over_veth(|names| packet(names, Reception::Slots));
+    over_veth(SLOTS);
 }
 
 pub(crate) fn over_packet_blocks() {
-    over_veth(|names| packet(names, Reception::Blocks));
+    over_veth(BLOCKS);
 }
 
 pub(crate) fn over_pnet() {
-    over_veth(|names| names.iter().map(|name| PnetLink::open(name).map(boxed)).collect());
+    over_veth(PNET);
 }
 
 pub(crate) fn over_af_xdp() {
-    over_veth(|names| Ok(xdp::open(names, &XdpOptions::default())?.into_iter().flatten().map(boxed).collect()));
+    over_veth(AF_XDP);
 }
 
 pub(crate) fn over_rings_and_live_frames() {
-    over_veth(|names| Ok(ring::open(names, &RingOptions::default())?.into_iter().flatten().map(boxed).collect()));
+    over_veth(RINGS);
 }
 
 pub(crate) fn over_memory() {
@@ -64,24 +75,50 @@ fn packet(names: &[&str], reception: Reception) -> Result<Links, OpenError> {
     names.iter().map(|name| PacketLink::open(name, &options).map(boxed)).collect()
 }
 
-/// `open` opens the interfaces of a box together, as a stage does.
-fn over_veth(open: impl Fn(&[&str]) -> Result<Links, OpenError> + Sync) {
+fn over_veth(open: Open) {
     enter_or_skip();
     let lease = Plan::measurement(&Topology::default(), Boxes::STAGES).unwrap().build().unwrap();
-    let links_of = |lease: &Lease, ports: &[Port]| {
-        let names: Vec<&str> = ports.iter().map(|port| port.interface()).collect();
-        match lease.run_in(ports[0].namespace(), || open(&names)).unwrap() {
-            Ok(links) => links,
-            Err(error @ (OpenError::NotPermitted { .. } | OpenError::NotSupported { .. })) => skip(&error.to_string()),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    // From the inside out: what is sent to an end that is not open yet is lost.
-    let node = links_of(&lease, &[Port::NodeInside, Port::NodeOutside]);
-    let gateway = links_of(&lease, &[Port::GatewayInside, Port::GatewayOutside]);
-    let (pods, internet) = (links_of(&lease, &[Port::Pods]), links_of(&lease, &[Port::Internet]));
+    let [node, gateway] = box_links(&lease, open);
+    let (pods, internet) = (links_of(&lease, &[Port::Pods], open), links_of(&lease, &[Port::Internet], open));
     Way::new([pods, node, gateway, internet].into_iter().flatten().collect()).carries_everything();
     lease.close().unwrap();
+}
+
+/// The links of node and gateway.
+pub(crate) fn box_links(lease: &Lease, open: Open) -> [Links; 2] {
+    // From the inside out: what is sent to an end that is not open yet is lost.
+    let boxes = [[Port::NodeInside, Port::NodeOutside], [Port::GatewayInside, Port::GatewayOutside]];
+    boxes.map(|ports| links_of(lease, &ports, open))
+}
+
+/// Ends the case where this kind of link cannot be had.
+fn links_of(lease: &Lease, ports: &[Port], open: Open) -> Links {
+    let names: Vec<&str> = ports.iter().map(|port| port.interface()).collect();
+    match lease.run_in(ports[0].namespace(), || open(&names)).unwrap() {
+        Ok(links) => links,
+        Err(error @ (OpenError::NotPermitted { .. } | OpenError::NotSupported { .. })) => skip(&error.to_string()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Node and gateway, each with a NAT.
+pub(crate) fn nats(topology: &Topology, world: WorldUse) -> [Stage; 2] {
+    let side = |port: Port, addresses: &[Ipv4Addr]| SideConfig {
+        mac: port.speaking_mac(world),
+        peer: port.peer().speaking_mac(world),
+        addresses: addresses.to_vec(),
+    };
+    let stage = |inside: Port, outside: Port, router: Ipv4Addr, addresses: &[Ipv4Addr], seed| {
+        let mut config = Profile::builtin("netfilter").unwrap().config(addresses.to_vec());
+        config.inside_router = router;
+        let nat = Nat::new(config, seed).unwrap();
+        Stage::new(side(inside, &[router]), side(outside, addresses), Engine::Nat(Box::new(nat)))
+    };
+    let Topology { pods, node, gateway, .. } = topology;
+    [
+        stage(Port::NodeInside, Port::NodeOutside, pods.router, &node.addresses[..1], 1),
+        stage(Port::GatewayInside, Port::GatewayOutside, gateway.private_address, &gateway.addresses[..1], 2),
+    ]
 }
 
 /// Six links and the two boxes between them.
@@ -94,26 +131,7 @@ struct Way {
 impl Way {
     fn new(links: Links) -> Self {
         let topology = Topology::default();
-        let side = |port: Port, addresses: &[Ipv4Addr]| SideConfig {
-            mac: port.speaking_mac(WORLD),
-            peer: port.peer().speaking_mac(WORLD),
-            addresses: addresses.to_vec(),
-        };
-        let stage = |inside: Port, outside: Port, router: Ipv4Addr, addresses: &[Ipv4Addr], seed| {
-            let mut config = Profile::builtin("netfilter").unwrap().config(addresses.to_vec());
-            config.inside_router = router;
-            let nat = Nat::new(config, seed).unwrap();
-            Stage::new(side(inside, &[router]), side(outside, addresses), Engine::Nat(Box::new(nat)))
-        };
-        let node = stage(Port::NodeInside, Port::NodeOutside, topology.pods.router, &topology.node.addresses[..1], 1);
-        let gateway = stage(
-            Port::GatewayInside,
-            Port::GatewayOutside,
-            topology.gateway.private_address,
-            &topology.gateway.addresses[..1],
-            2,
-        );
-        Self { links, stages: [node, gateway], topology }
+        Self { links, stages: nats(&topology, WORLD), topology }
     }
 
     /// Bursts small and large, all protocols, all lengths, there and back.

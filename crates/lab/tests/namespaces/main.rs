@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
 mod backends;
+mod clients;
 mod kernel;
 mod lease;
 mod privilege;
@@ -45,7 +46,7 @@ const fn ordinary(name: &'static str, run: fn()) -> Case {
     Case { name, ordinary_only: true, run }
 }
 
-const CASES: [Case; 28] = [
+const CASES: [Case; 33] = [
     case("lease::measurement_world_is_silent", lease::measurement_world_is_silent),
     case("lease::client_world_leads_to_the_stages", lease::client_world_leads_to_the_stages),
     case("lease::two_worlds_do_not_meet", lease::two_worlds_do_not_meet),
@@ -62,6 +63,11 @@ const CASES: [Case; 28] = [
     case("backends::over_pnet", backends::over_pnet),
     case("backends::over_af_xdp", backends::over_af_xdp),
     case("backends::over_rings_and_live_frames", backends::over_rings_and_live_frames),
+    case("clients::over_packet_slots", clients::over_packet_slots),
+    case("clients::over_packet_blocks", clients::over_packet_blocks),
+    case("clients::over_pnet", clients::over_pnet),
+    case("clients::over_af_xdp", clients::over_af_xdp),
+    case("clients::over_rings", clients::over_rings),
     case("kernel::designs_one_after_the_other_in_one_world", kernel::designs_one_after_the_other_in_one_world),
     case("kernel::ports_and_addresses_are_as_asked", kernel::ports_and_addresses_are_as_asked),
     case("kernel::drops_are_counted_with_their_reason", kernel::drops_are_counted_with_their_reason),

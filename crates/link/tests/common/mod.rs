@@ -4,6 +4,7 @@
 use natrig_link::{BURST_MAX, Link, LinkStats};
 use natrig_wire::Frame;
 use proptest::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const FLOWS: usize = 4;
@@ -53,11 +54,18 @@ pub(crate) enum Step {
 
 /// Random bursts of frames of random lengths, received in random portions, so that rings run full and empty.
 pub(crate) fn script(len_max: usize, steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    let frame = (0..FLOWS as u8, 60..=len_max);
+    // The shortest and the longest often, and everything in between.
+    let len = prop_oneof![1 => Just(60), 1 => Just(len_max), 6 => 60..=len_max];
+    let frame = (0..FLOWS as u8, len);
     let send = (any::<bool>(), prop::collection::vec(frame, 1..300));
     let send = send.prop_map(|(forth, frames)| Step::Send { forth, frames });
     let recv = (any::<bool>(), 1..=BURST_MAX).prop_map(|(forth, max)| Step::Recv { forth, max });
     prop::collection::vec(prop_oneof![send, recv], 1..steps)
+}
+
+/// Bursts for [`cross`].
+pub(crate) fn bursts(len_max: usize) -> impl Strategy<Value = Vec<Vec<(u8, usize)>>> {
+    prop::collection::vec(prop::collection::vec((0..FLOWS as u8, 60..=len_max), 1..300), 40..80)
 }
 
 /// What one direction has carried.
@@ -70,6 +78,8 @@ pub(crate) struct Direction {
     pub(crate) offered: u64,
     pub(crate) taken: u64,
     pub(crate) received: u64,
+    /// Frames that the receiver counted as lost.
+    pub(crate) lost: u64,
     foreign: u64,
 }
 
@@ -126,6 +136,7 @@ impl Direction {
             let lost = after.rx_overflow + after.rx_truncated - before.rx_overflow - before.rx_truncated;
             assert_eq!(after.rx_frames - before.rx_frames, self.received + self.foreign);
             if self.received + lost == sent.tx_frames {
+                self.lost = lost;
                 return;
             }
             assert!(Instant::now() < deadline, "{} of {} arrived, {lost} are counted", self.received, sent.tx_frames);
@@ -136,6 +147,38 @@ impl Direction {
 
 /// How long frames may take before they count as vanished.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Sends random bursts from one thread, as fast as it can, to another that now and then looks away for a while; then as [`play`]. Returns
+/// what the sender did, and what the receiver saw.
+pub(crate) fn cross(from: &mut dyn Link, to: &mut dyn Link, bursts: &[Vec<(u8, usize)>]) -> [Direction; 2] {
+    let (sent_before, before) = (from.stats(), to.stats());
+    let over = AtomicBool::new(false);
+    // Whoever receives cannot know what has been sent so far.
+    let mut received = Direction { next: [u32::MAX; FLOWS], ..Direction::default() };
+    let mut sent = Direction::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for burst in bursts {
+                sent.send(&mut *from, burst);
+            }
+            over.store(true, Ordering::Release);
+        });
+        for burst in bursts.iter().cycle() {
+            if over.load(Ordering::Acquire) {
+                break;
+            }
+            received.recv(to, burst.len());
+            if burst[0].0 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let stats = from.stats();
+    let tx_frames = stats.tx_frames - sent_before.tx_frames;
+    assert_eq!(sent.taken, tx_frames + stats.tx_refused - sent_before.tx_refused, "handed on or refused");
+    received.drain(LinkStats { tx_frames, ..stats }, to, before);
+    [sent, received]
+}
 
 /// Plays a script over two joined links, drains them, and checks that each frame taken was received or counted as lost.
 pub(crate) fn play(first: &mut dyn Link, second: &mut dyn Link, script: &[Step]) -> [Direction; 2] {

@@ -1,70 +1,119 @@
-//! What is left of links whose process was killed: nothing.
+//! What is left of links whose process has ended, in whatever way: nothing.
 
-use crate::netns::{in_fresh_namespace_as_root, veth_pair};
+use crate::netns::{has_program, in_fresh_namespace_as_root, veth_pair};
 use crate::tap::is_tapped;
+use natrig_link::OpenError;
 use natrig_link::kernel_tap::{ForwardingTap, KernelTap as _};
+use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::passage::Sample;
+use natrig_link::redirect::Redirect;
 use natrig_link::ring::{self, RingOptions};
 use natrig_link::xdp::{self, XdpOptions};
-use std::io::Read;
+use std::any::Any;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Set in the process that is to be killed.
+/// Set in the process that is to end: the kind of link that it opens.
 const VICTIM: &str = "NATRIG_TEST_VICTIM";
 
-const NAME: &str = "killed::after_a_kill_the_next_start_works";
+const NAME: &str = "killed::whatever_ends_it_the_next_start_works";
+
+/// What there is to open, and whether nobody else can have it meanwhile.
+const KINDS: [(&str, bool); 4] = [("ring", true), ("xdp", true), ("redirect", true), ("packet", false)];
+
+/// How a process ends.
+const ENDS: [End; 3] = [End::Unloads, End::Crashes, End::Killed];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Unloads,
+    Crashes,
+    Killed,
+}
+
+/// Both interfaces.
+fn open(kind: &str) -> Result<Box<dyn Any>, OpenError> {
+    let both = ["left", "right"];
+    Ok(match kind {
+        "ring" => Box::new(ring::open(&both, &RingOptions::default())?),
+        "xdp" => Box::new(xdp::open(&both, &XdpOptions::default())?),
+        "redirect" => Box::new(Redirect::between(both[0], both[1])?),
+        _ => Box::new(both.map(|end| PacketLink::open(end, &PacketOptions::default()).unwrap())),
+    })
+}
 
 #[test]
-fn after_a_kill_the_next_start_works() {
-    if std::env::var_os(VICTIM).is_some() {
+fn whatever_ends_it_the_next_start_works() {
+    if let Ok(kind) = std::env::var(VICTIM) {
         // In the network namespace of the thread that started this process.
-        let _ring = ring::open(&["left"], &RingOptions::default()).unwrap();
-        let _xdp = xdp::open(&["right"], &XdpOptions::default()).unwrap();
+        let links = open(&kind).unwrap();
         let mut tap = ForwardingTap::between("left", "right").unwrap();
         tap.begin(Some(Sample::of(1, 1, 0))).unwrap();
         println!("open");
-        loop {
-            std::thread::park();
+        let mut word = [0];
+        match std::io::stdin().read(&mut word) {
+            Ok(1) => std::process::abort(),
+            _ => drop((links, tap)),
         }
+        return;
     }
     in_fresh_namespace_as_root(NAME, || {
         veth_pair("left", "right", 1);
         let pinned = pinned();
-        for _ in 0..3 {
-            let mut victim = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", NAME, "--nocapture"])
-                .env(VICTIM, "1")
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut output = victim.stdout.take().unwrap();
-            let mut said = Vec::new();
-            while !said.ends_with(b"open\n") {
-                let mut byte = [0];
-                assert_eq!(output.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
-                said.push(byte[0]);
-            }
-            assert!(ring::open(&["left"], &RingOptions::default()).is_err(), "the victim holds it");
-            assert!(is_tapped("left") && is_tapped("right"));
-            victim.kill().unwrap();
-            victim.wait().unwrap();
+        for ((kind, alone), end) in KINDS.into_iter().flat_map(|kind| ENDS.map(|end| (kind, end))) {
+            let mut victim = victim(kind);
+            assert_eq!(["left", "right"].map(has_program), [alone; 2], "{kind}");
+            assert_eq!(["left", "right"].map(is_tapped), [true; 2], "{kind}");
+            assert_eq!(open(kind).is_err(), alone, "{kind}: the victim holds it");
+            finish(&mut victim, end);
             // At once, which is within 100 ms; what the kernel has not let go of yet is waited for.
             let again = Instant::now();
-            drop(ring::open(&["left"], &RingOptions::default()).unwrap());
-            drop(xdp::open(&["right"], &XdpOptions::default()).unwrap());
-            println!("open again after {:?}", again.elapsed());
+            drop(open(kind).unwrap_or_else(|error| panic!("{kind} after {end:?}: {error}")));
+            println!("{kind} after {end:?}: open again after {:?}", again.elapsed());
             for interface in ["left", "right"] {
                 let deadline = Instant::now() + Duration::from_secs(10);
                 while has_program(interface) || is_tapped(interface) {
-                    assert!(Instant::now() < deadline, "{interface} has kept its program");
+                    assert!(Instant::now() < deadline, "{interface} has kept its program: {kind}, {end:?}");
                     std::thread::sleep(Duration::from_millis(5));
                 }
             }
-            assert_eq!(self::pinned(), pinned);
+            assert_eq!(self::pinned(), pinned, "{kind}, {end:?}");
         }
     });
+}
+
+/// A process that has links of that kind open.
+fn victim(kind: &str) -> Child {
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(VICTIM, kind)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = victim.stdout.as_mut().unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"open\n") {
+        let mut byte = [0];
+        assert_eq!(output.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    victim
+}
+
+fn finish(victim: &mut Child, end: End) {
+    let mut input = victim.stdin.take().unwrap();
+    match end {
+        End::Unloads => drop(input),
+        End::Crashes => input.write_all(b"!").unwrap(),
+        End::Killed => victim.kill().unwrap(),
+    }
+    // Its output is read to the end, or else a process that says goodbye would die of that.
+    victim.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(victim.wait().unwrap().success(), end == End::Unloads);
 }
 
 /// Objects in the BPF file system, where one is mounted.
@@ -74,10 +123,4 @@ fn pinned() -> usize {
         entries.map(|entry| 1 + if entry.path().is_dir() { under(&entry.path()) } else { 0 }).sum()
     }
     under(Path::new("/sys/fs/bpf"))
-}
-
-/// What `ip` says; no program where it is not installed.
-fn has_program(interface: &str) -> bool {
-    let output = Command::new("ip").args(["link", "show", interface]).output();
-    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("xdp"))
 }

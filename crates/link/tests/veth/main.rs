@@ -10,17 +10,34 @@ mod ring;
 mod tap;
 mod xdp;
 
-use common::{play, script};
+use common::{Direction, bursts, cross, play, script};
 use natrig_link::Link;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use std::cell::Cell;
 
-/// Plays random scripts over links that `open` makes on the two ends of a veth pair.
-fn property<A: Link, B: Link>(cases: u32, len_max: usize, open: impl Fn() -> (A, B)) {
-    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) });
-    let outcome = runner.run(&script(len_max, 30), |script| {
+/// Plays random scripts over links that `open` makes on the two ends of a veth pair, and then crosses threads over them. Returns how many
+/// frames were lost, all of them counted, because nobody received in time.
+fn property<A: Link, B: Link>(cases: u32, len_max: usize, open: impl Fn() -> (A, B)) -> u64 {
+    let lost = Cell::new(0);
+    let count = |directions: [Direction; 2]| {
+        lost.set(lost.get() + directions.iter().map(|direction| direction.lost).sum::<u64>());
+    };
+    run(cases, &script(len_max, 30), |script| {
         let (mut first, mut second) = open();
-        play(&mut first, &mut second, &script);
+        count(play(&mut first, &mut second, &script));
+    });
+    run(cases.div_ceil(8), &bursts(len_max), |bursts| {
+        let (mut first, mut second) = open();
+        count(cross(&mut first, &mut second, &bursts));
+    });
+    lost.get()
+}
+
+fn run<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(S::Value)) {
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) });
+    let outcome = runner.run(strategy, |value| {
+        check(value);
         Ok(())
     });
     if let Err(error) = outcome {

@@ -128,6 +128,17 @@ pub(crate) fn veth_pair(first: &str, second: &str, queues: u32) {
 
 /// Whether the operational state (RFC 2863) is up; interface flags show an unknown state as running, too.
 fn is_operational(interface: &str) -> bool {
+    attribute(interface, IFLA_OPERSTATE).is_some_and(|state| state[0] == IF_OPER_UP)
+}
+
+/// Whether an XDP program is attached.
+pub(crate) fn has_program(interface: &str) -> bool {
+    let xdp = attribute(interface, IFLA_XDP).expect("the kernel tells of XDP");
+    attribute_in(&xdp, IFLA_XDP_ATTACHED).is_some_and(|mode| mode[0] != 0)
+}
+
+/// What the kernel says of an interface.
+fn attribute(interface: &str, wanted: u16) -> Option<Vec<u8>> {
     let name = std::ffi::CString::new(interface).unwrap();
     let mut request = Message::new(RTM_GETLINK, 0);
     request.interface();
@@ -135,15 +146,18 @@ fn is_operational(interface: &str) -> bool {
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     request.0[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&index.to_ne_bytes());
     let answer = request.exchange().unwrap();
-    let mut attributes = &answer[HEADER_LEN + 16..];
+    attribute_in(&answer[HEADER_LEN + 16..], wanted)
+}
+
+fn attribute_in(mut attributes: &[u8], wanted: u16) -> Option<Vec<u8>> {
     while let [a, b, kind_a, kind_b, ..] = attributes {
         let len = usize::from(u16::from_ne_bytes([*a, *b]));
-        if u16::from_ne_bytes([*kind_a, *kind_b]) == IFLA_OPERSTATE {
-            return attributes[4] == IF_OPER_UP;
+        if u16::from_ne_bytes([*kind_a, *kind_b]) & NLA_TYPE_MASK == wanted {
+            return Some(attributes[4..len].to_vec());
         }
         attributes = &attributes[len.next_multiple_of(4).clamp(4, attributes.len())..];
     }
-    false
+    None
 }
 
 /// Sets an interface up or down.
@@ -198,6 +212,10 @@ const VETH_INFO_PEER: u16 = 1;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const IFLA_OPERSTATE: u16 = 16;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+/// Without the flag that says that attributes are nested.
+const NLA_TYPE_MASK: u16 = 0x3fff;
 const IF_OPER_UP: u8 = 6;
 const HEADER_LEN: usize = 16;
 
