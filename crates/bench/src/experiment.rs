@@ -168,12 +168,9 @@ impl Experiment {
         }
         Ok(Measured {
             trial,
-            latency: self.traffic.reflector.receiver().latency().clone(),
-            lag_ns: self.traffic.generator.counts().lag_ns.clone(),
-            new: latencies(
-                self.traffic.reflector.receiver().latency_new(),
-                &self.traffic.generator.counts().new_lag_ns,
-            ),
+            latency: self.traffic.reflector.receiver().latency(),
+            lag_ns: self.traffic.generator.lag_ns(),
+            new: latencies(&self.traffic.reflector.receiver().latency_new(), &self.traffic.generator.new_lag_ns()),
             journeys,
             cancelled: phase.end.cancelled,
         })
@@ -310,7 +307,7 @@ impl Experiment {
             drops: phase.drops.clone(),
             wrong_frame: self.wrong_frame(),
             invalid: Vec::new(),
-            latency: latencies(latency, &self.traffic.generator.counts().lag_ns),
+            latency: latencies(&latency, &self.traffic.generator.lag_ns()),
             layer_times: self.subject.layers().stages().map(|(place, _)| self.layer_time(place)).collect(),
             cpu: phase.cpu.clone(),
             cpu_ns_per_packet: (there.received > 0).then(|| {

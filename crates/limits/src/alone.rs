@@ -104,7 +104,8 @@ pub(crate) fn send(
     let lost: u64 = account.drops.iter().map(|drop| drop.frames).sum();
     let left = counts.sent.saturating_sub(counts.refused + lost);
     let seconds = account.end.sent_after_ns.max(duration_ns) as f64 / 1e9;
-    let p999 = (!counts.lag_ns.is_empty()).then(|| counts.lag_ns.value_at_quantile(0.999) as f64);
+    let lag_ns = alone.generator.lag_ns();
+    let p999 = (!lag_ns.is_empty()).then(|| lag_ns.value_at_quantile(0.999) as f64);
     Ok(Round {
         rate_pps: left as f64 / seconds,
         lost: (counts.refused + lost) as i64,

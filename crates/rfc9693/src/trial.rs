@@ -117,7 +117,7 @@ impl Dut<'_, '_, '_> {
     fn described(&self, tester: &Tester, rate_pps: f64, takes_ns: u64, account: Account) -> Phase {
         let sent_after_ns = account.end.sent_after_ns;
         let senders: Vec<&Generator> = [tester.outwards().0, tester.in_reverse().0].into_iter().flatten().collect();
-        let lags = senders.iter().map(|sender| Quantiles::of(&sender.counts().lag_ns));
+        let lags = senders.iter().map(|sender| Quantiles::of(&sender.lag_ns()));
         let send_lag_ns = lags.filter_map(|lag| lag.ns_p99.or(lag.ns_max)).max();
         let late = self.scenario.devices.limits.is_late(takes_ns, sent_after_ns, send_lag_ns);
         let over_s = sent_after_ns.max(takes_ns) as f64 / 1e9;

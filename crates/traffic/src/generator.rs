@@ -8,6 +8,7 @@ use natrig_link::{BURST_MAX, Link, Loan, SendError};
 use natrig_wire::template::UdpTemplate;
 use natrig_wire::{Frame, MacAddr, WireError};
 
+use crate::tally::Tally;
 use crate::{FlowSet, FrameSizes, STAMP_LEN, Schedule, Stamp, TTL};
 
 /// Whose MAC addresses a frame carries when it leaves.
@@ -45,7 +46,7 @@ pub struct GeneratorConfig {
 }
 
 /// What a trial's generator did.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GeneratorCounts {
     /// Frames that left: taken by the link, or lost at it.
     pub sent: u64,
@@ -55,10 +56,6 @@ pub struct GeneratorCounts {
     pub refused: u64,
     /// Calls in which the link took fewer frames than were due.
     pub refused_calls: u64,
-    /// Actual minus intended send time of every frame, in nanoseconds; those that open a flow meanwhile are not in it.
-    pub lag_ns: Histogram<u64>,
-    /// The same of the frames that open a flow meanwhile.
-    pub new_lag_ns: Histogram<u64>,
 }
 
 /// Flows that are opened while frames go over others: the first frame of each comes in between, and it has no second one.
@@ -123,13 +120,16 @@ pub struct Generator {
     templates: Vec<UdpTemplate<STAMP_LEN>>,
     places: Places,
     /// Which template's frame lies in each place since the last time.
-    made: Vec<Option<usize>>,
+    made: Vec<Option<u16>>,
     schedule: Schedule,
     /// Intended times of frames that are due and not yet sent.
     due: ArrayVec<u64, BURST_MAX>,
     epoch_ns: u64,
     trial: u8,
     counts: GeneratorCounts,
+    lag: Tally,
+    /// Of the frames that open a flow meanwhile; they are not in the other.
+    new_lag: Tally,
 }
 
 impl Generator {
@@ -150,7 +150,9 @@ impl Generator {
             due: ArrayVec::new(),
             epoch_ns: 0,
             trial: 0,
-            counts: GeneratorCounts::new(),
+            counts: GeneratorCounts::default(),
+            lag: Tally::new(),
+            new_lag: Tally::new(),
             order: None,
             new: None,
             answers: false,
@@ -180,7 +182,9 @@ impl Generator {
         self.due.clear();
         self.epoch_ns = epoch_ns;
         self.trial = trial;
-        self.counts.reset();
+        self.counts = GeneratorCounts::default();
+        self.lag.clear();
+        self.new_lag.clear();
     }
 
     /// Sends what is due at `now_ns`, at most one burst.
@@ -217,8 +221,18 @@ impl Generator {
     }
 
     /// What has been sent since [`Generator::begin`].
-    pub fn counts(&self) -> &GeneratorCounts {
-        &self.counts
+    pub fn counts(&self) -> GeneratorCounts {
+        self.counts
+    }
+
+    /// Actual minus intended send time of every frame since then, in nanoseconds; those that open a flow meanwhile are not in it.
+    pub fn lag_ns(&self) -> Histogram<u64> {
+        self.lag.histogram()
+    }
+
+    /// The same of the frames that open a flow meanwhile.
+    pub fn new_lag_ns(&self) -> Histogram<u64> {
+        self.new_lag.histogram()
     }
 
     fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<(), SendError> {
@@ -227,40 +241,32 @@ impl Generator {
             self.made.fill(None);
         }
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
-        let flows = self.config.flows.len();
-        let mut turn = Turn::at(self.counts.sent, flows);
         self.places.take(self.due.len(), &mut frames);
-        for (nth, ((intended_ns, frame), made)) in self.due.iter().zip(&mut frames).zip(&mut self.made).enumerate() {
-            let index = self.counts.sent + nth as u64;
-            let in_turn = turn.next();
-            let (flow, seq) = match (&self.order, self.new) {
-                (Some(order), _) => {
-                    let used = order.len().max(1) as u64;
+        let burst = Burst {
+            config: &self.config,
+            lens: &self.lens,
+            templates: &self.templates,
+            due: &self.due,
+            now_ns,
+            trial: self.trial,
+            answers: self.answers,
+        };
+        let first = self.counts.sent;
+        let mut indices = first..;
+        let mut index = || indices.next().unwrap_or_default();
+        match (&self.order, self.new) {
+            (Some(order), _) => {
+                let used = order.len().max(1) as u64;
+                burst.make(&mut frames, &mut self.made, || {
+                    let index = index();
                     (order.get((index % used) as usize).copied().unwrap_or(0), (index / used) as u32)
-                }
-                (None, Some(new)) => new.frame(index),
-                (None, None) => in_turn,
-            };
-            let stamp = Stamp {
-                flow,
-                seq,
-                intended_ns: *intended_ns,
-                lag_ns: u32::try_from(now_ns - intended_ns).unwrap_or(u32::MAX),
-                trial: self.trial,
-                answer: self.answers,
-            };
-            let len = self.config.sizes.len_of(u64::from(seq) * u64::from(flows) + u64::from(flow));
-            // A handful of lengths at most: a scan is the fastest map.
-            let kind = self.lens.iter().position(|known| *known == len).unwrap_or(0);
-            if let Some(tuple) = self.config.flows.get(flow) {
-                let (template, place) = (&self.templates[kind], frame.bytes_mut());
-                if made.replace(kind) == Some(kind) {
-                    template.fill_in(place, tuple, &stamp.to_bytes());
-                } else {
-                    template.emit(place, tuple, &stamp.to_bytes());
-                }
+                });
             }
-            frame.resize(len);
+            (None, Some(new)) => burst.make(&mut frames, &mut self.made, || new.frame(index())),
+            (None, None) => {
+                let mut turn = Turn::at(first, self.config.flows.len());
+                burst.make(&mut frames, &mut self.made, || turn.next());
+            }
         }
         let taken = match self.lens[..] {
             [_] => link.send_alike(&frames, &ALL[..frames.len()], ALIKE_FROM)?,
@@ -270,16 +276,68 @@ impl Generator {
             Refused::Wait => taken,
             Refused::Lose => frames.len(),
         };
-        for ((index, intended_ns), frame) in (self.counts.sent..).zip(self.due.drain(..left)).zip(&frames) {
-            let opens = self.order.is_none() && self.new.is_some_and(|new| new.opens(index));
-            let lag_ns = if opens { &mut self.counts.new_lag_ns } else { &mut self.counts.lag_ns };
-            lag_ns.saturating_record((now_ns - intended_ns).max(1));
-            self.counts.sent_bytes += frame.len() as u64;
+        self.counts.sent_bytes += match self.lens[..] {
+            [len] => (left * len) as u64,
+            _ => frames[..left].iter().map(|frame| frame.len() as u64).sum(),
+        };
+        let new = self.new.filter(|_| self.order.is_none());
+        for (index, intended_ns) in (first..).zip(self.due.drain(..left)) {
+            let opens = new.is_some_and(|new| new.opens(index));
+            let lag = if opens { &mut self.new_lag } else { &mut self.lag };
+            lag.add(now_ns - intended_ns);
         }
         self.counts.sent += left as u64;
         self.counts.refused += (left - taken) as u64;
         self.counts.refused_calls += u64::from(taken < frames.len());
         Ok(())
+    }
+}
+
+/// What a burst's frames are made from.
+struct Burst<'a> {
+    config: &'a GeneratorConfig,
+    lens: &'a [usize],
+    templates: &'a [UdpTemplate<STAMP_LEN>],
+    /// When each was meant to leave.
+    due: &'a [u64],
+    now_ns: u64,
+    trial: u8,
+    answers: bool,
+}
+
+impl Burst<'_> {
+    /// Makes a frame in each of `frames`; `next` says of which flow, and which of its frames. `made`: what lies there already.
+    #[inline]
+    fn make(&self, frames: &mut [Frame<'_>], made: &mut [Option<u16>], mut next: impl FnMut() -> (u32, u32)) {
+        let flows = &*self.config.flows;
+        for ((intended_ns, frame), made) in self.due.iter().zip(frames).zip(made) {
+            let (flow, seq) = next();
+            let stamp = Stamp {
+                flow,
+                seq,
+                intended_ns: *intended_ns,
+                lag_ns: u32::try_from(self.now_ns - intended_ns).unwrap_or(u32::MAX),
+                trial: self.trial,
+                answer: self.answers,
+            };
+            let (kind, len) = match *self.lens {
+                [len] => (0, len),
+                ref lens => {
+                    let len = self.config.sizes.len_of(u64::from(seq) * u64::from(flows.len()) + u64::from(flow));
+                    // A handful of lengths at most: a scan is the fastest map.
+                    (lens.iter().position(|known| *known == len).unwrap_or(0), len)
+                }
+            };
+            if let Some(tuple) = flows.get(flow) {
+                let (template, place) = (&self.templates[kind], frame.bytes_mut());
+                if made.replace(kind as u16) == Some(kind as u16) {
+                    template.fill_in(place, tuple, &stamp.to_bytes());
+                } else {
+                    template.emit(place, tuple, &stamp.to_bytes());
+                }
+            }
+            frame.resize(len);
+        }
     }
 }
 
@@ -343,19 +401,6 @@ pub(crate) static ALL: [u16; BURST_MAX] = {
     }
     all
 };
-
-impl GeneratorCounts {
-    fn new() -> Self {
-        let [lag_ns, new_lag_ns] = [(); 2].map(|()| crate::receiver::histogram());
-        Self { sent: 0, sent_bytes: 0, refused: 0, refused_calls: 0, lag_ns, new_lag_ns }
-    }
-
-    fn reset(&mut self) {
-        (self.sent, self.sent_bytes, self.refused, self.refused_calls) = (0, 0, 0, 0);
-        self.lag_ns.reset();
-        self.new_lag_ns.reset();
-    }
-}
 
 #[cfg(test)]
 mod tests {

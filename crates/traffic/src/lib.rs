@@ -12,16 +12,18 @@ mod reflector;
 mod schedule;
 mod sizes;
 mod stamp;
+mod tally;
 pub mod tcp;
 mod window;
 
 pub use flows::{FlowError, FlowSet, FlowSpec};
 pub use generator::{Endpoint, Generator, GeneratorConfig, GeneratorCounts, NewFlows, Refused, SendProgress};
-pub use receiver::{Arrival, Expectation, Fault, FaultSample, Latency, ReceiveCounts, Receiver, histogram};
+pub use receiver::{Arrival, Expectation, Fault, FaultSample, Latency, ReceiveCounts, Receiver};
 pub use reflector::{ReflectError, Reflector};
 pub use schedule::{Arrivals, Schedule};
 pub use sizes::{FrameSizes, SizeError};
 pub use stamp::{STAMP_AT, STAMP_LEN, Stamp, TRIAL_ID_MAX};
+pub use tally::histogram;
 
 /// The shortest frame that carries a stamp, in bytes without FCS: 64 bytes as RFC 2544 counts.
 pub const FRAME_LEN_MIN: usize = natrig_wire::template::HEADERS_LEN + STAMP_LEN;

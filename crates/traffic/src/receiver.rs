@@ -1,28 +1,19 @@
 //! What was delivered, and whether it is what the design must make of it. The receiver decides, never the sender.
 
+mod parse;
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::ops::Range;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use natrig_link::passage::Sample;
-use natrig_wire::template::{FourTuple, HEADERS_LEN, UdpTemplate};
-use natrig_wire::{checksum, ethernet, ipv4, udp};
+use natrig_wire::template::FourTuple;
 
+use self::parse::{Heads, Parsed, parse};
+use crate::tally::Tally;
 use crate::window::{self, Window};
-use crate::{FlowSet, FrameSizes, STAMP_LEN, Stamp};
-
-/// Longest latency that is told apart, in nanoseconds.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
-/// Decimal digits of a latency that are kept.
-const LATENCY_DIGITS: u8 = 3;
-
-/// An empty histogram of nanoseconds up to a minute, three significant digits.
-pub fn histogram() -> Histogram<u64> {
-    #[expect(clippy::expect_used, reason = "bounds and digits are constants that hdrhistogram accepts")]
-    Histogram::new_with_bounds(1, LATENCY_MAX_NS, LATENCY_DIGITS).expect("constant bounds")
-}
+use crate::{FlowSet, FrameSizes, Stamp};
 
 /// What a frame must look like where it is received.
 #[derive(Debug, Clone)]
@@ -108,19 +99,31 @@ pub struct Latency {
     pub sent_ns: Histogram<u64>,
 }
 
-impl Latency {
+/// The same while they are taken.
+#[derive(Debug)]
+struct LatencyTally {
+    intended: Tally,
+    sent: Tally,
+}
+
+impl LatencyTally {
     fn new() -> Self {
-        Self { intended_ns: histogram(), sent_ns: histogram() }
+        Self { intended: Tally::new(), sent: Tally::new() }
     }
 
-    fn reset(&mut self) {
-        self.intended_ns.reset();
-        self.sent_ns.reset();
+    fn clear(&mut self) {
+        self.intended.clear();
+        self.sent.clear();
     }
 
-    fn record(&mut self, since_intended_ns: u64, since_sent_ns: u64) {
-        self.intended_ns.saturating_record(since_intended_ns);
-        self.sent_ns.saturating_record(since_sent_ns);
+    #[inline]
+    fn add(&mut self, since_intended_ns: u64, since_sent_ns: u64) {
+        self.intended.add(since_intended_ns);
+        self.sent.add(since_sent_ns);
+    }
+
+    fn histograms(&self) -> Latency {
+        Latency { intended_ns: self.intended.histogram(), sent_ns: self.sent.histogram() }
     }
 }
 
@@ -147,9 +150,9 @@ pub struct Receiver {
     bindings: Vec<Option<(Ipv4Addr, u16)>>,
     owners: HashMap<FourTuple, u32>,
     counts: ReceiveCounts,
-    latency: Latency,
+    latency: LatencyTally,
     /// Of the frames that open a flow; they are not in the other.
-    latency_new: Latency,
+    latency_new: LatencyTally,
     new_from: u32,
     fault_sample: Option<FaultSample>,
     heads: Option<Heads>,
@@ -170,8 +173,8 @@ impl Receiver {
             bindings: vec![None; count],
             owners: HashMap::with_capacity(count),
             counts: ReceiveCounts::default(),
-            latency: Latency::new(),
-            latency_new: Latency::new(),
+            latency: LatencyTally::new(),
+            latency_new: LatencyTally::new(),
             new_from: u32::MAX,
             fault_sample: None,
             heads: None,
@@ -187,8 +190,8 @@ impl Receiver {
     pub fn begin(&mut self, trial: u8, epoch_ns: u64) {
         self.windows.fill(Window::default());
         self.counts = ReceiveCounts::default();
-        self.latency.reset();
-        self.latency_new.reset();
+        self.latency.clear();
+        self.latency_new.clear();
         (self.trial, self.epoch_ns) = (trial, epoch_ns);
     }
 
@@ -216,14 +219,14 @@ impl Receiver {
     /// Frames of exactly `len` bytes may be the beginning of longer ones, whose end the link has spared itself: their UDP checksum is held
     /// against the end that was sent. That of the others is held against the bytes that arrived, as ever.
     pub fn heads(&mut self, len: Option<usize>) {
-        self.heads = len.map(|len| Heads { len, end: len..len, end_sum: 0 });
+        self.heads = len.map(Heads::cut_to);
     }
 
     /// Looks at one frame. True if it was delivered: right, and for the first time.
     #[inline]
     pub fn receive(&mut self, frame: &[u8], now_ns: u64) -> bool {
         let parsed = match &mut self.heads {
-            Some(heads) if heads.len == frame.len() => heads.parse(frame),
+            Some(heads) if heads.len() == frame.len() => heads.parse(frame),
             _ => parse(frame),
         };
         let Some(parsed) = parsed else {
@@ -249,13 +252,13 @@ impl Receiver {
     }
 
     /// The latencies since [`Receiver::begin`].
-    pub fn latency(&self) -> &Latency {
-        &self.latency
+    pub fn latency(&self) -> Latency {
+        self.latency.histograms()
     }
 
     /// Those of the frames that opened a flow meanwhile, which are not in the others.
-    pub fn latency_new(&self) -> &Latency {
-        &self.latency_new
+    pub fn latency_new(&self) -> Latency {
+        self.latency_new.histograms()
     }
 
     /// The first faulty frame since the bindings were forgotten.
@@ -337,13 +340,13 @@ impl Receiver {
         }
         self.counts.received += 1;
         self.counts.received_bytes += len as u64;
-        let since_intended = now_ns.saturating_sub(self.epoch_ns + stamp.intended_ns).max(1);
-        let since_sent = since_intended.saturating_sub(u64::from(stamp.lag_ns)).max(1);
+        let since_intended = now_ns.saturating_sub(self.epoch_ns + stamp.intended_ns);
+        let since_sent = since_intended.saturating_sub(u64::from(stamp.lag_ns));
         if stamp.flow >= self.new_from {
-            self.latency_new.record(since_intended, since_sent);
+            self.latency_new.add(since_intended, since_sent);
             return true;
         }
-        self.latency.record(since_intended, since_sent);
+        self.latency.add(since_intended, since_sent);
         if let Some(key) = self.sample.and_then(|sample| sample.choose(stamp.flow, stamp.seq))
             && self.arrivals.len() < self.arrivals.capacity()
         {
@@ -369,87 +372,6 @@ impl Receiver {
         let sent = self.flows.get(parsed.stamp.flow).copied();
         let stamp = parsed.stamp;
         self.fault_sample.get_or_insert_with(|| FaultSample { fault, sent, stamp, bytes: frame.to_vec() });
-    }
-}
-
-/// A stamped UDP frame.
-struct Parsed {
-    tuple: FourTuple,
-    ttl: u8,
-    stamp: Stamp,
-    len: usize,
-    checksums_right: bool,
-}
-
-#[inline]
-fn parse(frame: &[u8]) -> Option<Parsed> {
-    let ethernet = ethernet::Packet::new_checked(frame).ok()?;
-    if ethernet.ethertype() != ethernet::ethertype::IPV4 {
-        return None;
-    }
-    let ip = ipv4::Packet::new_checked(ethernet.payload()).ok()?;
-    if ip.protocol() != ipv4::protocol::UDP || ip.is_fragment() {
-        return None;
-    }
-    let datagram = udp::Packet::new_checked(ip.payload()).ok()?;
-    let stamp = Stamp::from_bytes(datagram.payload().first_chunk::<STAMP_LEN>()?);
-    let (src, dst) = (ip.src(), ip.dst());
-    Some(Parsed {
-        tuple: FourTuple { src, src_port: datagram.src_port(), dst, dst_port: datagram.dst_port() },
-        ttl: ip.ttl(),
-        stamp,
-        len: frame.len(),
-        // Ours always carry a UDP checksum: one that a layer has zeroed is damage too.
-        checksums_right: datagram.checksum() != 0 && ip.verify_checksum() && datagram.verify_checksum(src, dst),
-    })
-}
-
-/// How frames that the link has cut are read.
-#[derive(Debug)]
-struct Heads {
-    /// Bytes that they are cut to.
-    len: usize,
-    /// Of the last frame that was cut, what is missing, and its sum as it was sent.
-    end: Range<usize>,
-    end_sum: u32,
-}
-
-impl Heads {
-    fn parse(&mut self, head: &[u8]) -> Option<Parsed> {
-        let ethernet = ethernet::Packet::new_checked(head).ok()?;
-        if ethernet.ethertype() != ethernet::ethertype::IPV4 {
-            return None;
-        }
-        let ip = ipv4::Packet::new_head(ethernet.payload()).ok()?;
-        if ip.protocol() != ipv4::protocol::UDP || ip.is_fragment() || ip.header_len() != ipv4::HEADER_LEN {
-            return None;
-        }
-        let end = head.len()..(ethernet::HEADER_LEN + ip.total_len()).max(head.len());
-        if self.end != end {
-            self.end_sum = UdpTemplate::<STAMP_LEN>::filling_sum(end.clone());
-            self.end = end;
-        }
-        let (len, src, dst) = (self.end.end, ip.src(), ip.dst());
-        let (_, datagram) = head.split_at_checked(HEADERS_LEN - udp::HEADER_LEN)?;
-        let udp_len = u16::try_from(ip.total_len() - ipv4::HEADER_LEN).ok()?;
-        let word = |at: usize| Some(u16::from_be_bytes(*datagram.get(at..)?.first_chunk()?));
-        let pseudo = checksum::pseudo_header(src.to_bits(), dst.to_bits(), ipv4::protocol::UDP, udp_len);
-        let sum = checksum::sum(pseudo + self.end_sum, datagram);
-        Some(Parsed {
-            tuple: FourTuple {
-                src,
-                src_port: word(udp::offset::SRC_PORT)?,
-                dst,
-                dst_port: word(udp::offset::DST_PORT)?,
-            },
-            ttl: ip.ttl(),
-            stamp: Stamp::from_bytes(head.get(HEADERS_LEN..)?.first_chunk::<STAMP_LEN>()?),
-            len,
-            checksums_right: word(udp::offset::LENGTH)? == udp_len
-                && word(udp::offset::CHECKSUM)? != 0
-                && ip.verify_checksum()
-                && checksum::fold(sum) == 0xffff,
-        })
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Reflector {
     held_lens: ArrayVec<usize, BURST_MAX>,
 }
 
+/// Frames taken in at once: they come into the nearest cache as the link finds them and are still there when they are looked at.
+const PORTION: usize = 128;
+
 /// Bytes kept per answer.
 const SLOT: usize = 1536;
 
@@ -67,13 +70,13 @@ impl Reflector {
         (self.answered, self.answers_refused)
     }
 
-    /// Takes in what has arrived, at most one burst, and answers it. Returns how many frames there were.
+    /// Takes in what has arrived, as much as a burst can be long, and answers it. Returns how many frames there were.
     ///
     /// # Errors
     /// [`ReflectError`].
     pub fn poll(&mut self, link: &mut dyn Link, clock: fn() -> u64) -> Result<usize, ReflectError> {
         let Self { receiver, endpoint, answers, held, held_lens, .. } = self;
-        let arrived = link.recv(BURST_MAX, &mut |frames| {
+        let mut take_in = |frames: &mut [Frame<'_>]| {
             let now_ns = clock();
             for frame in frames {
                 let delivered = receiver.receive(frame.bytes(), now_ns);
@@ -85,7 +88,14 @@ impl Reflector {
                     held_lens.push(len);
                 }
             }
-        })?;
+        };
+        let mut arrived = 0;
+        while arrived < BURST_MAX {
+            match link.recv(PORTION.min(BURST_MAX - arrived), &mut take_in)? {
+                0 => break,
+                received => arrived += received,
+            }
+        }
         if !self.held_lens.is_empty() {
             self.send_answers(link)?;
         }

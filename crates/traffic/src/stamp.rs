@@ -35,24 +35,27 @@ impl Stamp {
     /// The stamp as bytes.
     #[inline]
     pub fn to_bytes(self) -> [u8; STAMP_LEN] {
+        let frame = u64::from(self.flow) << 32 | u64::from(self.seq);
+        let times = self.intended_ns << 24 | u64::from(self.lag_ns >> 8);
+        let trial = (self.trial & TRIAL_ID_MAX) | if self.answer { ANSWER } else { 0 };
         let mut bytes = [0; STAMP_LEN];
-        bytes[0..4].copy_from_slice(&self.flow.to_be_bytes());
-        bytes[4..8].copy_from_slice(&self.seq.to_be_bytes());
-        bytes[8..13].copy_from_slice(&self.intended_ns.to_be_bytes()[3..]);
-        bytes[13..17].copy_from_slice(&self.lag_ns.to_be_bytes());
-        bytes[TRIAL_AT] = (self.trial & TRIAL_ID_MAX) | if self.answer { ANSWER } else { 0 };
+        bytes[..8].copy_from_slice(&frame.to_be_bytes());
+        bytes[8..16].copy_from_slice(&times.to_be_bytes());
+        bytes[16..].copy_from_slice(&[self.lag_ns as u8, trial]);
         bytes
     }
 
     /// The stamp in `bytes`.
     #[inline]
     pub fn from_bytes(bytes: &[u8; STAMP_LEN]) -> Self {
-        let [f0, f1, f2, f3, s0, s1, s2, s3, i0, i1, i2, i3, i4, l0, l1, l2, l3, trial] = *bytes;
+        let [f0, f1, f2, f3, f4, f5, f6, f7, t0, t1, t2, t3, t4, t5, t6, t7, lag, trial] = *bytes;
+        let frame = u64::from_be_bytes([f0, f1, f2, f3, f4, f5, f6, f7]);
+        let times = u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
         Self {
-            flow: u32::from_be_bytes([f0, f1, f2, f3]),
-            seq: u32::from_be_bytes([s0, s1, s2, s3]),
-            intended_ns: u64::from_be_bytes([0, 0, 0, i0, i1, i2, i3, i4]),
-            lag_ns: u32::from_be_bytes([l0, l1, l2, l3]),
+            flow: (frame >> 32) as u32,
+            seq: frame as u32,
+            intended_ns: times >> 24,
+            lag_ns: (times as u32) << 8 | u32::from(lag),
             trial: trial & TRIAL_ID_MAX,
             answer: trial & ANSWER != 0,
         }

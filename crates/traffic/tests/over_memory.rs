@@ -99,7 +99,7 @@ fn every_frame_of_every_size_arrives_and_is_answered() {
         assert_eq!(bench.reflector.answers(), (sent.sent, 0));
         assert_eq!(bench.back.counts().received, sent.sent);
         assert_eq!(bench.reflector.receiver().latency().intended_ns.len(), sent.sent);
-        assert_eq!(sent.lag_ns.len(), sent.sent);
+        assert_eq!(bench.generator.lag_ns().len(), sent.sent);
     }
 }
 

@@ -3,42 +3,36 @@
 /// Sums `data` as big-endian 16-bit words, an odd last byte padded with zero, onto `acc`.
 ///
 /// The result is not folded; [`fold`] folds it. Neither the order nor the size of words makes a difference to a one's complement sum,
-/// and bytes may be swapped in the sum as well as in each word (RFC 1071 §2), so the loop adds words of four bytes as they lie in memory,
-/// eight at a time.
+/// and bytes may be swapped in the sum as well as in each word (RFC 1071 §2), so the loop adds words of eight bytes as they lie in memory.
 #[inline]
 pub fn sum(acc: u32, data: &[u8]) -> u32 {
-    const LANES: usize = 8;
-    let (blocks, rest) = data.as_chunks::<{ 4 * LANES }>();
-    // A lane holds 2³² words without overflow.
-    let mut lanes = [0u64; LANES];
-    for block in blocks {
-        let (words, _) = block.as_chunks::<4>();
-        for (lane, word) in lanes.iter_mut().zip(words) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
-        }
+    let (words, rest) = data.as_chunks::<8>();
+    let mut wide = 0u128;
+    for word in words {
+        wide += u128::from(u64::from_ne_bytes(*word));
     }
-    let mut wide: u64 = lanes.iter().sum();
     let (words, rest) = rest.as_chunks::<4>();
     for word in words {
-        wide += u64::from(u32::from_ne_bytes(*word));
+        wide += u128::from(u32::from_ne_bytes(*word));
     }
     let (words, last) = rest.as_chunks::<2>();
     for word in words {
-        wide += u64::from(u16::from_ne_bytes(*word));
+        wide += u128::from(u16::from_ne_bytes(*word));
     }
     if let [byte] = last {
-        wide += u64::from(u16::from_ne_bytes([*byte, 0]));
+        wide += u128::from(u16::from_ne_bytes([*byte, 0]));
     }
-    u32::from(u16::from_be(fold64(wide))) + acc
+    let (sum, carry) = (wide as u64).overflowing_add((wide >> 64) as u64);
+    u32::from(u16::from_be(fold64(sum, carry))) + acc
 }
 
 #[inline]
-const fn fold64(mut wide: u64) -> u16 {
-    wide = (wide >> 32) + (wide & 0xffff_ffff);
-    while wide > 0xffff {
-        wide = (wide & 0xffff) + (wide >> 16);
-    }
-    wide as u16
+const fn fold64(wide: u64, carry: bool) -> u16 {
+    let wide = (wide >> 32) + (wide & 0xffff_ffff) + carry as u64;
+    // At most 2³³ − 1, then 0x2fffe, then 0x10001, then 16 bits.
+    let wide = (wide >> 16) + (wide & 0xffff);
+    let wide = (wide >> 16) + (wide & 0xffff);
+    ((wide >> 16) + (wide & 0xffff)) as u16
 }
 
 /// Folds a sum to 16 bits with end-around carry.

@@ -170,12 +170,10 @@ impl Stage {
             Side::Inside => (&self.inside, &self.outside),
             Side::Outside => (&self.outside, &self.inside),
         };
-        for (frame, verdict) in frames.iter_mut().zip(verdicts.iter_mut()) {
-            *verdict = admit(near, frame, &mut self.counts);
-        }
-        // ARP answers already stand in their frames: the engine must not see them.
         let mut arp_answers: ArrayVec<u16, BURST_MAX> = ArrayVec::new();
-        for (index, verdict) in verdicts.iter_mut().enumerate() {
+        for (index, (frame, verdict)) in frames.iter_mut().zip(verdicts.iter_mut()).enumerate() {
+            *verdict = admit(near, frame, &mut self.counts);
+            // An ARP answer already stands in its frame: the engine must not see it.
             if *verdict == Verdict::Back {
                 arp_answers.push(index as u16);
                 *verdict = Verdict::Skip;

@@ -157,20 +157,8 @@ impl RingLink {
             self.template.fill(first);
         }
         self.arena.outgoing_of(self.number).differ.store(differ as u32, Ordering::Relaxed);
-        let (ran, error) = self.stage_and_run(frames, batch);
-        let (mut taken, mut bytes) = (0, 0);
-        let mut left = ran;
-        for index in batch {
-            let len = frames[usize::from(*index)].len();
-            if self.fits(len) {
-                if left == 0 {
-                    break;
-                }
-                left -= 1;
-                bytes += len as u64;
-            }
-            taken += 1;
-        }
+        let Ran { named, ran, bytes, error } = self.stage_and_run(frames, batch);
+        let (taken, bytes) = if ran == named { (batch.len(), bytes) } else { self.before(frames, batch, ran) };
         let sent = ran as u64 - u64::from(self.arena.outgoing_of(self.number).refused.load(Ordering::Relaxed));
         self.port.redirected.fetch_add(sent, Ordering::Relaxed);
         self.live_frames += sent;
@@ -189,11 +177,29 @@ impl RingLink {
         }
     }
 
+    /// How many of `batch` come before the fitting frame with running number `ran`, and the bytes of those of them that fit.
+    #[cold]
+    fn before(&self, frames: &[Frame<'_>], batch: &[u16], ran: usize) -> (usize, u64) {
+        let (mut taken, mut left, mut bytes) = (0, ran, 0);
+        for index in batch {
+            let len = frames[usize::from(*index)].len();
+            if self.fits(len) {
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+                bytes += len as u64;
+            }
+            taken += 1;
+        }
+        (taken, bytes)
+    }
+
     /// Names the slots of the frames that fit, after copying those that lie elsewhere into slots of our own, and runs the program on
-    /// them. How many it ran on: all, unless there is an error.
-    fn stage_and_run(&self, frames: &[Frame<'_>], batch: &[u16]) -> (usize, Option<io::Error>) {
+    /// them.
+    fn stage_and_run(&self, frames: &[Frame<'_>], batch: &[u16]) -> Ran {
         let outgoing = self.arena.outgoing_of(self.number);
-        let (mut named, mut staged, mut first_len) = (0, 0, 0);
+        let (mut named, mut staged, mut first_len, mut bytes) = (0, 0, 0, 0);
         for index in batch {
             let frame = frames[usize::from(*index)].bytes();
             if !self.fits(frame.len()) {
@@ -221,6 +227,7 @@ impl RingLink {
                 first_len = frame.len();
             }
             named += 1;
+            bytes += frame.len() as u64;
         }
         outgoing.next.store(0, Ordering::Relaxed);
         outgoing.refused.store(0, Ordering::Relaxed);
@@ -232,12 +239,23 @@ impl RingLink {
             match outcome {
                 // Cut short by a signal; the program goes on where it was.
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(error) => return (ran, Some(error)),
+                Err(error) => return Ran { named, ran, bytes, error: Some(error) },
                 Ok(()) => break,
             }
         }
-        (ran, None)
+        Ran { named, ran, bytes, error: None }
     }
+}
+
+/// What became of a batch of live frames.
+struct Ran {
+    /// Frames that could leave.
+    named: usize,
+    /// Of these, how many the program ran on: all, unless there is an error.
+    ran: usize,
+    /// Bytes of those that could leave.
+    bytes: u64,
+    error: Option<io::Error>,
 }
 
 impl Link for RingLink {

@@ -1,7 +1,7 @@
 use super::*;
-use crate::{FlowSpec, TTL};
+use crate::{FlowSpec, STAMP_LEN, TTL};
 use natrig_wire::MacAddr;
-use natrig_wire::template::UdpTemplate;
+use natrig_wire::template::{HEADERS_LEN, UdpTemplate};
 
 const NAT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
 
