@@ -17,7 +17,7 @@ mod toggled;
 use crate::support::harness::Users::{Anybody, Each, Ordinary};
 use crate::support::harness::{Case, case, in_namespaces};
 
-pub(crate) const CASES: [Case; 45] = [
+pub(crate) const CASES: [Case; 46] = [
     case("run::four_designs_over_memory", Anybody, measured::over_memory),
     case("run::every_frame_size_over_memory", Anybody, measured::every_frame_size),
     in_namespaces("run::four_designs_over_veth", Each, measured::over_veth),
@@ -40,6 +40,7 @@ pub(crate) const CASES: [Case; 45] = [
     case("run::rfc_9693_over_memory", Anybody, rfcs::rfc9693_over_memory),
     in_namespaces("run::rfc_9693_over_veth", Anybody, rfcs::rfc9693_over_veth),
     case("run::ndr_pdr_and_rfc_2544_over_memory", Anybody, rfcs::rates_over_memory),
+    case("run::suites_by_their_names", Anybody, rfcs::suites),
     in_namespaces("run::ndr_pdr_and_rfc_2544_over_veth", Anybody, rfcs::rates_over_veth),
     case("run::tcp_over_memory", Anybody, tcp::over_memory),
     in_namespaces("run::tcp_over_veth", Anybody, tcp::over_veth),

@@ -83,6 +83,26 @@ pub(crate) fn rates_over_veth(place: &Place<'_>) -> Outcome {
     Ok(())
 }
 
+/// A name of CSIT's in place of a file.
+pub(crate) fn suites(place: &Place<'_>) -> Outcome {
+    let name = "nat44-h4-p63-s252-cps-ndr";
+    let arguments = ["--link", "memory", "--rounds", "1", "--design", "none,both", "--json", "--out", "out"];
+    let ended = place.run([&["run", name][..], &arguments].concat());
+    assert!(matches!(ended.code, Some(0 | 4)), "{ended}");
+    let result: RunResult = sound::result(&ended.stdout);
+    let scenario = &result.scenario;
+    assert_eq!((&scenario.title[..], scenario.topology.pods.count, scenario.traffic.flows), (name, 4, 252));
+    assert_eq!(scenario.measure.connections, 252);
+    // A session of a few microseconds is late on a busy machine, and then it is no figure.
+    let rates = result.designs.iter().filter_map(|design| design.connections_per_s);
+    assert!(rates.clone().all(|rate| rate.median >= 1000.0), "{:?}", rates.collect::<Vec<_>>());
+    assert!(place.natrig(["report", "out"]).succeed().contains(&format!("suite {name}")));
+    let ended = place.run(["run", "nat44-h4-p63-s252-cps-pdr"]);
+    assert_eq!(ended.code, Some(2), "{ended}");
+    assert!(ended.stderr.contains("cps-ndr can be run"), "{ended}");
+    Ok(())
+}
+
 fn both_methods(place: &Place<'_>, link: &str) {
     for method in ["mlrsearch", "rfc2544"] {
         place.file("rates.toml", &rates(method));

@@ -17,6 +17,9 @@ pub const CONNECTIONS_PRECISION: f64 = 0.05;
 const LOWEST: f64 = 1000.0;
 const HIGHEST: f64 = 16e6;
 
+/// So slow that a trial takes longer than this is not tried: a machine on which everything is late would take minutes to say so.
+const TRIAL_MAX_S: f64 = 4.0;
+
 /// A rate that failed is tried again, as in the search for the frame rate.
 const ATTEMPTS: u32 = 2;
 
@@ -35,7 +38,7 @@ impl Running<'_, '_> {
         }
         let mut experiment = self.with_flows(FlowSpec { flows: connections, ..flow_spec(self.bench.scenario) })?;
         let mut search = NdrSearch::new(NdrConfig {
-            min_pps: LOWEST,
+            min_pps: LOWEST.max(f64::from(connections) / TRIAL_MAX_S),
             max_pps: HIGHEST,
             hint_pps: summaries.connections_so_far(&self.cell.key),
             relative_precision: CONNECTIONS_PRECISION,

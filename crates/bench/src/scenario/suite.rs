@@ -66,6 +66,9 @@ pub enum SuiteError {
         /// S.
         sessions: u32,
     },
+    /// A connection rate at which some may fail.
+    #[error("asks for a rate of connections with loss: cps-ndr can be run, each connection must get through")]
+    LossyConnections,
     /// More than fits.
     #[error("asks for {what}: at most {limit} are possible")]
     TooMany {
@@ -101,6 +104,9 @@ impl FromStr for Suite {
         if parts.next().is_some() || hosts == 0 || ports == 0 {
             return Err(SuiteError::Grammar);
         }
+        if kind == SuiteKind::Cps && search != SuiteSearch::Ndr {
+            return Err(SuiteError::LossyConnections);
+        }
         if u64::from(hosts) * u64::from(ports) != u64::from(sessions) {
             return Err(SuiteError::Product { hosts, ports, sessions });
         }
@@ -114,6 +120,9 @@ impl FromStr for Suite {
     }
 }
 
+/// Frames over standing connections beside a search for the rate of new ones: less than any link here carries.
+const CPS_FRAMES_PPS: u32 = 50_000;
+
 /// Source ports from 1024 up.
 const SRC_PORTS_MAX: u32 = 64_512;
 
@@ -121,44 +130,52 @@ const SRC_PORTS_MAX: u32 = 64_512;
 const SESSIONS_PER_SERVER: u32 = 16_128;
 
 impl Suite {
-    /// What a scenario measures in CSIT's words, unless its rate is fixed or its flows are not the same number for each pod.
+    /// What a scenario measures in CSIT's words, unless its flows are not the same number for each pod, or its rate is fixed and it does
+    /// not measure that of new connections either.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Option<Self> {
         let (hosts, flows) = (scenario.topology.pods.count, scenario.traffic.flows);
-        let search = match scenario.measure.rate {
-            Rate::FixedPps(_) => return None,
-            Rate::Mlrsearch(search) if search.pdr_loss_ratio > 0.0 => SuiteSearch::NdrPdr,
-            Rate::Mlrsearch(_) | Rate::Search(_) => SuiteSearch::Ndr,
+        let kind = match (scenario.measure.rate, scenario.traffic.direction) {
+            (Rate::FixedPps(_), _) if scenario.measure.connections == flows => SuiteKind::Cps,
+            (Rate::FixedPps(_), _) => return None,
+            (_, TrafficDirection::Out) => SuiteKind::Udir,
+            (_, TrafficDirection::Both) => SuiteKind::Tput,
         };
-        let kind = match scenario.traffic.direction {
-            TrafficDirection::Out => SuiteKind::Udir,
-            TrafficDirection::Both => SuiteKind::Tput,
+        let search = match scenario.measure.rate {
+            Rate::Mlrsearch(search) if search.pdr_loss_ratio > 0.0 => SuiteSearch::NdrPdr,
+            Rate::Mlrsearch(_) | Rate::Search(_) | Rate::FixedPps(_) => SuiteSearch::Ndr,
         };
         (flows % hosts == 0).then_some(Self { hosts, ports: flows / hosts, kind, search })
     }
 
-    /// The scenario that the name stands for: the quick one with these flows, and with MLRsearch where the name asks for more than NDR.
-    /// `None` for `cps`, which is a test of its own.
+    /// The scenario that the name stands for: the quick one with these flows, and with MLRsearch where the name asks for more than NDR;
+    /// `cps` searches for the rate of new connections, and sends frames over those that stand at a fixed rate.
     #[must_use]
-    pub fn scenario(&self) -> Option<Scenario> {
+    pub fn scenario(&self) -> Scenario {
         let mut scenario = Scenario::quick();
         scenario.title = self.to_string();
-        scenario.question = format!(
-            "How many frames per second pass over {} connections that stand?",
-            u64::from(self.hosts) * u64::from(self.ports)
-        );
-        self.set_flows(&mut scenario);
-        scenario.traffic.direction = match self.kind {
-            SuiteKind::Cps => return None,
-            SuiteKind::Tput => TrafficDirection::Both,
-            SuiteKind::Udir => TrafficDirection::Out,
+        let sessions = self.hosts * self.ports;
+        scenario.question = match self.kind {
+            SuiteKind::Cps => format!("How fast can {sessions} connections be opened through empty tables?"),
+            SuiteKind::Tput | SuiteKind::Udir => {
+                format!("How many frames per second pass over {sessions} connections that stand?")
+            }
         };
+        self.set_flows(&mut scenario);
+        match self.kind {
+            SuiteKind::Cps => {
+                scenario.measure.connections = sessions;
+                scenario.measure.rate = Rate::FixedPps(CPS_FRAMES_PPS);
+            }
+            SuiteKind::Tput => scenario.traffic.direction = TrafficDirection::Both,
+            SuiteKind::Udir => {}
+        }
         if self.search != SuiteSearch::Ndr {
             scenario.measure.rate = Rate::Mlrsearch(MlrSearch::CSIT);
             scenario.measure.trial_ms = 1000;
             scenario.measure.time_limit_s = scenario.sufficient_time_limit_s();
         }
-        Some(scenario)
+        scenario
     }
 
     /// As many pods, ports and servers as the suite needs.
@@ -198,6 +215,7 @@ mod tests {
         assert!(refused("nat44-h2-p3-s7-cps-ndr").ends_with("but that is 6"));
         assert!(refused("nat44-h2-p3-s6-cps-mrr").contains("no suite's name"));
         assert!(refused("nat44-h2-p3-s6-cps-ndr-2").contains("no suite's name"));
+        assert!(refused("nat44-h2-p3-s6-cps-pdr").contains("cps-ndr can be run"));
         assert!(refused("nat44-h99999-p1-s99999-cps-ndr").contains("99999 hosts"));
         assert!(refused("nat44-h65536-p63-s4128768-cps-ndr").contains("4128768 sessions"));
     }
@@ -205,14 +223,13 @@ mod tests {
     #[test]
     fn the_ladder_of_csit_makes_sound_scenarios_that_bear_their_names() {
         for hosts in [16, 1024, 4096, 16_384] {
-            for kind in ["udir-ndr", "tput-ndrpdr"] {
+            for kind in ["udir-ndr", "tput-ndrpdr", "cps-ndr"] {
                 let name = format!("nat44-h{hosts}-p63-s{}-{kind}", hosts * 63);
-                let scenario = name.parse::<Suite>().unwrap().scenario().unwrap();
+                let scenario = name.parse::<Suite>().unwrap().scenario();
                 assert_eq!(scenario.check(), Ok(()), "{name}");
                 assert_eq!(Suite::of(&scenario).unwrap().to_string(), name);
             }
         }
-        assert!("nat44-h16-p63-s1008-cps-ndr".parse::<Suite>().unwrap().scenario().is_none());
         assert!(Suite::of(&Scenario::quick()).is_none(), "1000 flows are not the same number for each of 16 pods");
     }
 }
