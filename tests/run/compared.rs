@@ -22,15 +22,49 @@ pub(crate) fn sides(place: &Place<'_>) -> Outcome {
     }
     let same = place.run(["compare", "a", "b"]);
     assert_eq!(same.code, Some(0), "{same}");
-    assert!(same.stdout.contains("not paired"), "{same}");
+    assert!(same.stdout.contains("Not paired") && same.stdout.contains("base: “Tiny” of 20"), "{same}");
     let different = place.run(["compare", "a", "c"]);
     assert_eq!(different.code, Some(2), "{different}");
     assert!(different.stderr.contains("fixed_pps: 10000 against 12000"), "{different}");
     let anyway = place.run(["compare", "a", "c", "--anyway"]);
     assert_eq!(anyway.code, Some(0), "{anyway}");
     assert!(anyway.stdout.contains("NOT THE SAME SETTINGS"), "{anyway}");
-    assert_eq!(place.run(["compare", "a", "nothing-like-it"]).code, Some(2));
+    mistakes(place);
     Ok(())
+}
+
+/// What cannot be compared, and what is said then.
+fn mistakes(place: &Place<'_>) {
+    let text = fs::read_to_string(place.join("a").join("result.json")).unwrap();
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let other = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut other = made.clone();
+        change(&mut other);
+        place.file(name, &other.to_string());
+    };
+    other("newer.json", &|result| result["schema_version"] = 99.into());
+    other("tcp.json", &|result| result["test"] = "tcp".into());
+    other("void.json", &|result| result["designs"] = Vec::<Value>::new().into());
+    place.file("cut.json", &text[..text.len() / 2]);
+    // Two runs of one side that were not measured alike.
+    for (nth, from) in ["a", "c"].into_iter().enumerate() {
+        fs::create_dir_all(place.join("mixed").join(nth.to_string())).unwrap();
+        let to = place.join("mixed").join(nth.to_string()).join("result.json");
+        fs::copy(place.join(from).join("result.json"), to).unwrap();
+    }
+    for (new, said) in [
+        ("nothing-like-it", "nor a baseline of that name"),
+        ("newer.json", "use the natrig that wrote it"),
+        ("tcp.json", "it is of the test tcp"),
+        ("void.json", "the new has no figures to compare"),
+        ("cut.json", "cut.json as a result of rates: EOF"),
+        ("mixed", "fixed_pps: 10000 against 12000"),
+    ] {
+        let ended = place.run(["compare", "a", new]);
+        assert!(ended.code == Some(2) && ended.stderr.contains(said), "{ended}");
+    }
+    let missing = place.run(["history"]);
+    assert!(missing.code == Some(2) && missing.stderr.contains("help: `natrig run` adds a line"), "{missing}");
 }
 
 /// Eight blocks in turns, the new side half as fast: a regression, and exit code 3 if it was to be one.
@@ -72,8 +106,11 @@ pub(crate) fn kept(place: &Place<'_>) -> Outcome {
     assert_eq!(ended.code, Some(0), "{ended}");
     let history = place.run(["history"]);
     assert_eq!((history.code, history.stdout.contains("None in 1 run")), (Some(0), true), "{history}");
+    assert!(history.stdout.contains("at least 6 runs"), "{history}");
     let ended = place.run(["compare", "first", "first"]);
-    assert_eq!(ended.code, Some(0), "{ended}");
+    assert!(ended.code == Some(0) && ended.stdout.contains("on both sides, so that nothing can differ"), "{ended}");
+    let ended = place.run(["compare", "first", "second"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("help: baselines here: first"), "{ended}");
     assert_eq!(place.run(["run", "tiny.toml", "--save-baseline", "../out"]).code, Some(2));
 
     let baseline = "natrig-results/baselines/first.json";

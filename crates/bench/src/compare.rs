@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::judged::{paired_within, policy};
-use crate::result::{DesignSummary, Figure, Judged, RoundFigures, RunResult};
+use crate::result::{DesignSummary, Figure, Judged, RoundFigures, RunResult, Status};
 use crate::scenario::{Design, FrameSize, Lineup};
 use crate::stats::{self, Verdict, benjamini_hochberg};
 
@@ -19,7 +19,11 @@ pub struct Compared {
     pub paired: bool,
     /// What the blocks are, or why there are none.
     pub how: String,
-    /// Settings and circumstances in which the two sides differ: name, base, new.
+    /// What each side is, in words: base, new.
+    pub sides: [String; 2],
+    /// What speaks against the comparison, in words: runs that did not come to their end, or that are on both sides.
+    pub cautions: Vec<String>,
+    /// Settings and circumstances in which runs differ from the first of the base, the first of each kind: name, there, elsewhere.
     pub differences: Vec<(String, String, String)>,
     /// Each design at each frame size that both sides have.
     pub cells: Vec<ComparedCell>,
@@ -70,12 +74,44 @@ pub fn compare(base: &[RunResult], new: &[RunResult], margin: f64) -> Compared {
         let (engines, design, frame_size) = (cell.engines, cell.design, cell.frame_size);
         (!judged.is_empty()).then_some(ComparedCell { engines, design, frame_size, judged })
     };
-    let differences = match (base.first(), new.first()) {
-        (Some(base), Some(new)) => differences(base, new),
-        _ => Vec::new(),
-    };
+    let mut differing: Vec<(String, String, String)> = Vec::new();
+    if let Some(first) = base.first() {
+        for found in base[1..].iter().chain(new).flat_map(|other| differences(first, other)) {
+            if !differing.iter().any(|(name, ..)| *name == found.0) {
+                differing.push(found);
+            }
+        }
+    }
     let cells = cells.iter().filter_map(judge).collect();
-    Compared { paired: blocks.paired, how: blocks.how, differences, cells }
+    let (sides, cautions) = ([base, new].map(told), cautions(base, new));
+    Compared { paired: blocks.paired, how: blocks.how, sides, cautions, differences: differing, cells }
+}
+
+/// What a side is.
+fn told(side: &[RunResult]) -> String {
+    let [first, .., last] = side else { return side.first().map_or_else(|| "nothing".to_owned(), run) };
+    format!("{} runs, from {} to {}", side.len(), run(first), run(last))
+}
+
+/// Which run.
+fn run(result: &RunResult) -> String {
+    let commit = result.natrig.commit.as_ref().map_or_else(String::new, |commit| format!(", natrig {commit}"));
+    format!("“{}” of {}{commit}", result.scenario.title, result.started_at)
+}
+
+fn cautions(base: &[RunResult], new: &[RunResult]) -> Vec<String> {
+    let twice = base.iter().filter(|result| new.contains(result));
+    let twice = twice.map(|result| format!("on both sides, so that nothing can differ: {}", run(result)));
+    let ended = |result: &&RunResult| !matches!(result.status, Status::Complete | Status::TimeLimit);
+    let cut_short = base.iter().chain(new).filter(ended).map(|result| {
+        let how = match &result.status {
+            Status::Interrupted => "interrupted",
+            Status::Failed(_) => "failed",
+            Status::Running | Status::Complete | Status::TimeLimit => "killed, or still running",
+        };
+        format!("not come to its end ({how}): {}", run(result))
+    });
+    twice.chain(cut_short).collect()
 }
 
 /// How the values of two sides belong together.

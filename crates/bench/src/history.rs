@@ -75,6 +75,15 @@ fn fingerprint(result: &RunResult) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
+/// How many runs the longest series has: runs with the same settings.
+pub fn longest_series(lines: &[Line]) -> usize {
+    let mut runs: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in lines {
+        *runs.entry(&line.settings).or_default() += 1;
+    }
+    runs.into_values().max().unwrap_or(0)
+}
+
 /// Where levels changed, by series of runs with the same settings; lines in the order in which they were made.
 pub fn changes(lines: &[Line], how: &ChangeSettings) -> Vec<Change> {
     let mut series: BTreeMap<(&str, &str), Vec<(&Line, f64)>> = BTreeMap::new();
@@ -125,6 +134,7 @@ mod tests {
         let mut lines: Vec<Line> = (0..28).map(|nth| line(nth, "a", rate(nth) * noise(nth))).collect();
         // Another machine in between is another series.
         lines.insert(5, line(5, "b", 10.0));
+        assert_eq!((lines.len(), longest_series(&lines), longest_series(&[])), (29, 28, 0));
         let changes = changes(&lines, &ChangeSettings::default());
         assert_eq!(changes.len(), 1, "{changes:?}");
         assert_eq!(changes[0].commit.as_deref(), Some("c14"));

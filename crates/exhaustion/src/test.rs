@@ -34,7 +34,10 @@ impl Test for Exhaustion {
     fn change(scenario: &mut Scenario, options: &Options) -> Result<Vec<String>, String> {
         match options.effort {
             None => {}
-            Some(Effort::Quick) => scenario.quicken(),
+            Some(Effort::Quick) => {
+                scenario.title = Effort::Quick.heading(&scenario.title);
+                scenario.quicken();
+            }
             Some(other) => {
                 return Err(format!(
                     "--effort {other} does not go with this test\nhelp: it knows quick, and what the file says"

@@ -1,11 +1,11 @@
 //! Comparisons, histories and A/A runs, told.
 
 use natrig_bench::compare::{Compared, ComparedCell};
-use natrig_bench::history::Change;
+use natrig_bench::history::{Change, Line, longest_series};
 use natrig_bench::result::{
     AaFigure, AaResult, EngineComparison, Figure, Judged, RunResult, Sequential, SequentialComparison,
 };
-use natrig_bench::stats::{Better, Verdict};
+use natrig_bench::stats::{Better, CHANGE_RUNS_MIN, Verdict};
 
 use crate::digest::frames;
 use crate::document::{Align, Block, Document, Table};
@@ -15,12 +15,16 @@ use crate::numbers::{counted, percent};
 pub fn compared(compared: &Compared) -> Document {
     let mut document = Document::default();
     document.heading("What changed");
-    document.text(format!("{}.", compared.how));
+    let [base, new] = &compared.sides;
+    document.push(Block::Bullets(vec![format!("base: {base}"), format!("new: {new}")]));
+    document.text(format!("{}.", sentence(&compared.how)));
+    document.push(Block::Bullets(compared.cautions.clone()));
+    document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
     if !compared.differences.is_empty() {
         let differences = compared.differences.iter().map(|(name, base, new)| format!("{name}: {base} against {new}"));
         document.push(Block::Alarm(
             "NOT THE SAME SETTINGS".to_owned(),
-            "these differ, and so may the figures for it:".to_owned(),
+            "these differ (first run of the base, other runs), and so may the figures for it:".to_owned(),
         ));
         document.push(Block::Bullets(differences.collect()));
     }
@@ -145,12 +149,25 @@ fn verdict(verdict: Verdict, better: Better) -> String {
     }
 }
 
-/// Where levels changed in a history of so many runs.
-pub fn history(runs: usize, changes: &[Change]) -> Document {
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Where levels changed in a history.
+pub fn history(lines: &[Line], changes: &[Change]) -> Document {
     let mut document = Document::default();
     document.heading("Changes of level");
+    let runs = lines.len();
     if changes.is_empty() {
         document.text(format!("None in {}.", counted(runs as i128, "run")));
+        let longest = longest_series(lines);
+        if longest < CHANGE_RUNS_MIN {
+            document.text(format!(
+                "No change can be told yet: that takes at least {CHANGE_RUNS_MIN} runs of the same thing in the same circumstances; the most \
+                 there are is {longest}."
+            ));
+        }
         return document;
     }
     let mut table = Table::new([

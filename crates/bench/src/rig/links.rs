@@ -6,7 +6,7 @@ use natrig_link::kernel_tap::{ForwardingTap, KernelTap};
 use natrig_link::packet::{PacketLink, PacketOptions, Reception};
 use natrig_link::pnet::PnetLink;
 use natrig_link::redirect::Redirect;
-use natrig_link::ring::{self, LIVE_FRAMES_MIN, RingOptions};
+use natrig_link::ring::{self, RingLink, RingOptions};
 use natrig_link::xdp::{self, XdpOptions};
 use natrig_link::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, OpenError, RecvError, memory};
 
@@ -148,33 +148,22 @@ impl Links {
         frame_len_max: usize,
     ) -> Result<Self, LinkError> {
         let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
-        let into_threads =
-            [lineup.first(), lineup.gateway].map(|engine| engine == Engine::Nftables && kernel == KernelWork::Threads);
+        let end = |port: Port| End { interface: port.interface(), into_thread: is_into_thread(port, lineup, kernel) };
         let heads = (how == OpenLink::RingToHeads).then_some(HEAD_BYTES);
         let how = if heads.is_some() { OpenLink::Ring } else { how };
-        let open = |namespace: &'static str, interfaces: &[&str]| -> Result<Vec<Box<dyn Link>>, LinkError> {
-            within(lease, namespace, interfaces, || open_links(how, interfaces, slots, frame_len_max, LIVE_FRAMES_MIN))
-        };
-        let single = |port: Port, live_frames_min| -> Result<Box<dyn Link>, LinkError> {
-            let (namespace, interfaces) = (port.namespace(), [port.interface()]);
+        let single = |port: Port| -> Result<Box<dyn Link>, LinkError> {
             let how = if port == Port::Internet && heads.is_some() { OpenLink::RingToHeads } else { how };
-            let open = || open_links(how, &interfaces, slots, frame_len_max, live_frames_min);
-            let [link] = exactly(within(lease, namespace, &interfaces, open)?);
+            let open = || open_links(how, &[end(port)], slots, frame_len_max);
+            let [link] = exactly(within(lease, port.namespace(), &[port.interface()], open)?);
             Ok(link)
         };
-        // Ends that send into threads of the kernel's send no live frames. A call that ends before the last of them is consumed leaves its
-        // pool of pages to be looked for, a second later, among all those left (kernel: `page_pool_release_retry`,
-        // `mem_allocator_disconnect`): some thousand calls on, the sender's processor does nothing else. Threads consume when they like.
-        let [pods_live_min, internet_live_min] =
-            into_threads.map(|threads| if threads { usize::MAX } else { LIVE_FRAMES_MIN });
         let mut drops = Vec::new();
         if lineup.gateway == Engine::Absent && matches!(how, OpenLink::Ring | OpenLink::RingToHeads | OpenLink::Xdp) {
             // A ring that is full for ever. Others that arrive by no NAPI are dropped by the kernel, as nobody's.
-            let end = [Port::GatewayInside.interface()];
-            let namespace = Port::GatewayInside.namespace();
-            drops = within(lease, namespace, &end, || {
-                open_links(OpenLink::Ring, &end, Some(1), frame_len_max, LIVE_FRAMES_MIN)
-            })?;
+            let (namespace, interface) = (Port::GatewayInside.namespace(), Port::GatewayInside.interface());
+            let ends = [End { interface, into_thread: false }];
+            let open = || open_links(OpenLink::Ring, &ends, Some(1), frame_len_max);
+            drops = within(lease, namespace, &[interface], open)?;
         }
         let (mut taps, mut untapped) = (Vec::<(Place, Box<dyn KernelTap>)>::new(), Vec::new());
         let mut double = |place, engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
@@ -197,7 +186,9 @@ impl Links {
                     Ok(None)
                 }
                 Engine::Userspace => {
-                    let [inside, outside] = exactly(open(namespace, &interfaces)?);
+                    let ends = [end(inside), end(outside)];
+                    let open = || open_links(how, &ends, slots, frame_len_max);
+                    let [inside, outside] = exactly(within(lease, namespace, &interfaces, open)?);
                     Ok(Some(BoxLinks { inside, outside }))
                 }
             }
@@ -206,15 +197,12 @@ impl Links {
         let node = double(Place::Node, lineup.node, Port::NodeInside, Port::NodeOutside)?;
         let gateway = double(Place::Gateway, lineup.gateway, Port::GatewayInside, Port::GatewayOutside)?;
         Ok(Self {
-            tester: Ends {
-                pods: single(lineup.start(), pods_live_min)?,
-                internet: single(Port::Internet, internet_live_min)?,
-            },
+            tester: Ends { pods: single(lineup.start())?, internet: single(Port::Internet)? },
             layers: LayerLinks { node, gateway },
             taps,
             untapped,
             _drops: drops,
-            into_threads,
+            into_threads: [lineup.start(), Port::Internet].map(|port| is_into_thread(port, lineup, kernel)),
             heads,
             frame_len_max,
         })
@@ -363,34 +351,57 @@ pub(super) fn open_single(
     slots: Option<u32>,
     frame_len_max: usize,
 ) -> Result<Box<dyn Link>, LinkError> {
-    let interface = [port.interface()];
+    let interface = port.interface();
     let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
-    let open = || open_links(how, &interface, slots, frame_len_max, LIVE_FRAMES_MIN);
-    let [link] = exactly(within(lease, port.namespace(), &interface, open)?);
+    let open = || open_links(how, &[End { interface, into_thread: false }], slots, frame_len_max);
+    let [link] = exactly(within(lease, port.namespace(), &[interface], open)?);
     Ok(link)
 }
 
-/// One link for each of `interfaces`, in the namespace that the calling thread is in.
+/// Where a link is opened.
+struct End<'a> {
+    interface: &'a str,
+    /// Whether what it sends is taken in by a thread of the kernel's that forwards.
+    into_thread: bool,
+}
+
+/// Whether a thread of the kernel's that forwards takes in what somebody sends by `port`, whoever that is.
+fn is_into_thread(port: Port, lineup: Lineup, kernel: KernelWork) -> bool {
+    let next = match port.peer() {
+        Port::NodeInside | Port::NodeOutside => lineup.node,
+        Port::GatewayInside | Port::GatewayOutside => lineup.gateway,
+        Port::Pods | Port::Internet => return false,
+    };
+    next == Engine::Nftables && kernel == KernelWork::Threads
+}
+
+/// One link for each of `ends`, in the namespace that the calling thread is in.
 fn open_links(
     how: OpenLink,
-    interfaces: &[&str],
+    ends: &[End<'_>],
     slots: Option<u32>,
     frame_len_max: usize,
-    live_frames_min: usize,
 ) -> Result<Vec<Box<dyn Link>>, OpenError> {
     let slots = slots.map(|slots| slots as usize);
+    let interfaces: Vec<&str> = ends.iter().map(|end| end.interface).collect();
     match how {
         OpenLink::Ring | OpenLink::RingToHeads => {
             let rx_slots = slots.unwrap_or_else(|| RingOptions::small_frames().rx_slots);
             let head_bytes = (how == OpenLink::RingToHeads).then_some(HEAD_BYTES);
-            let options =
-                RingOptions { frame_len_max, rx_slots, head_bytes, live_frames_min, ..RingOptions::default() };
-            Ok(ring::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
+            let options = RingOptions { frame_len_max, rx_slots, head_bytes, ..RingOptions::default() };
+            // A call that ends before the last of its live frames is consumed leaves its pool of pages to be looked for, a second later,
+            // among all those left (kernel: `page_pool_release_retry`, `mem_allocator_disconnect`): some thousand calls on, the sender's
+            // processor does nothing else. Threads consume when they like.
+            let fit = |(links, end): (Vec<RingLink>, &End<'_>)| -> Vec<Box<dyn Link>> {
+                let fit = |link: RingLink| if end.into_thread { link.without_live_frames() } else { link };
+                links.into_iter().map(|link| boxed(fit(link))).collect()
+            };
+            Ok(ring::open(&interfaces, &options)?.into_iter().zip(ends).flat_map(fit).collect())
         }
         OpenLink::Xdp => {
             let rx_slots = slots.unwrap_or_else(|| XdpOptions::default().rx_slots);
             let options = XdpOptions { frame_len_max, rx_slots, ..XdpOptions::default() };
-            Ok(xdp::open(interfaces, &options)?.into_iter().flatten().map(boxed).collect())
+            Ok(xdp::open(&interfaces, &options)?.into_iter().flatten().map(boxed).collect())
         }
         OpenLink::Packet | OpenLink::PacketBlocks => {
             let rx_slots = slots.unwrap_or_else(|| PacketOptions::default().rx_slots);
@@ -410,4 +421,24 @@ fn boxed<L: Link + 'static>(link: L) -> Box<dyn Link> {
 fn exactly<const N: usize>(links: Vec<Box<dyn Link>>) -> [Box<dyn Link>; N] {
     let count = links.len();
     links.try_into().unwrap_or_else(|_| unreachable!("{count} links for {N} interfaces"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_of_the_kernel_are_told_by_what_stands_next() {
+        use Engine::{Absent, Nftables, Redirect, Userspace};
+        use KernelWork::{Inline, Threads};
+        let into_thread = |node, gateway, kernel| -> Vec<Port> {
+            let is = |port: &Port| is_into_thread(*port, Lineup { node, gateway }, kernel);
+            Port::ALL.into_iter().filter(is).collect()
+        };
+        assert_eq!(into_thread(Userspace, Userspace, Threads), []);
+        assert_eq!(into_thread(Nftables, Redirect, Inline), []);
+        assert_eq!(into_thread(Redirect, Absent, Threads), []);
+        assert_eq!(into_thread(Userspace, Nftables, Threads), [Port::NodeOutside, Port::Internet]);
+        assert_eq!(into_thread(Nftables, Userspace, Threads), [Port::Pods, Port::GatewayInside]);
+    }
 }

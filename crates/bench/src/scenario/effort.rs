@@ -18,9 +18,30 @@ crate::words! {
     }
 }
 
+impl Effort {
+    /// What a run of so much effort is headed with, where its file is headed with `title`: what was measured is not what that file
+    /// measures by itself.
+    #[must_use]
+    pub fn heading(self, title: &str) -> String {
+        let bare = Self::ALL.iter().find_map(|effort| title.strip_prefix(effort.run()));
+        format!("{}{}", self.run(), bare.unwrap_or(title))
+    }
+
+    /// What a run of so much effort is called; the built-in scenario is a quick look.
+    const fn run(self) -> &'static str {
+        match self {
+            Self::Quick => "Quick look: ",
+            Self::Ci => "CI run: ",
+            Self::Nightly => "Nightly run: ",
+            Self::Rfc => "RFC 2544 run: ",
+        }
+    }
+}
+
 impl Scenario {
     /// Measures with so much effort instead of what [`Self::measure`] says; a rate that is fixed stays fixed.
     pub fn set_effort(&mut self, effort: Effort) {
+        self.title = effort.heading(&self.title);
         let quick = Self::quick().measure;
         let short =
             MlrSearch { width: 0.02, initial_trial_ms: 100, duration_sum_ms: 700, budget_s: 8, ..MlrSearch::CSIT };
@@ -103,6 +124,7 @@ mod tests {
         scenario.set_effort(Effort::Quick);
         assert_eq!(scenario, Scenario::quick());
         scenario.set_effort(Effort::Nightly);
+        assert_eq!(scenario.title, "Nightly run: what does each NAT layer cost?");
         assert!(scenario.measure.time_limit_s <= 1200, "{}", scenario.measure.time_limit_s);
         assert_eq!((scenario.traffic.flows, scenario.measure.latency_loads.len()), (64_512, 6));
         assert!(scenario.measure.connections > 0);
@@ -112,7 +134,9 @@ mod tests {
         scenario.set_effort(Effort::Rfc);
         assert_eq!((scenario.measure.rounds, scenario.measure.trial_ms), (20, 60_000));
         scenario.measure.rate = Rate::FixedPps(1000);
+        scenario.title = "Two by two".to_owned();
         scenario.set_effort(Effort::Ci);
         assert_eq!(scenario.measure.rate, Rate::FixedPps(1000));
+        assert_eq!(scenario.title, "CI run: Two by two");
     }
 }

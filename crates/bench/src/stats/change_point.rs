@@ -52,6 +52,9 @@ impl ChangePoint {
 /// Fewest results on either side of a change: two could still be one bad day.
 const MIN_SEGMENT: usize = 3;
 
+/// Fewest results of a series in which a change can be found at all.
+pub const CHANGE_RUNS_MIN: usize = 2 * MIN_SEGMENT;
+
 /// How much weaker a change may be to be considered before the weakest are merged away again, as in Hunter.
 const WEAK_P_FACTOR: f64 = 10.0;
 
@@ -64,7 +67,7 @@ pub fn change_points(series: &[f64], settings: &ChangeSettings) -> Vec<ChangePoi
         return Vec::new();
     }
     let mut candidates = Vec::new();
-    let window = settings.window.max(2 * MIN_SEGMENT);
+    let window = settings.window.max(CHANGE_RUNS_MIN);
     let mut start = 0;
     loop {
         let end = (start + window).min(series.len());

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{BootstrapError, bca_interval};
-pub use change_point::{ChangePoint, ChangeSettings, change_points};
+pub use change_point::{CHANGE_RUNS_MIN, ChangePoint, ChangeSettings, change_points};
 pub use convolve::{ConvolveError, convolve};
 pub use multiple::benjamini_hochberg;
 pub use paired::{

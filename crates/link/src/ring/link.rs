@@ -141,6 +141,13 @@ impl RingLink {
         })
     }
 
+    /// The same link, sending whatever it sends by sendmmsg(2): for where nobody consumes what a call sends before the call ends.
+    #[must_use]
+    pub fn without_live_frames(mut self) -> Self {
+        self.live_frames_min = usize::MAX;
+        self
+    }
+
     /// Whether frames of that length can leave at all.
     fn fits(&self, len: usize) -> bool {
         (ETHERNET_HEADER_LEN..=self.tx_len_max).contains(&len)

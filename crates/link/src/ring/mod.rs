@@ -24,7 +24,7 @@ pub const INTERFACES_MAX: usize = arena::PORTS_MAX;
 
 /// Where live frames begin to pay: over a veth whose peer receives by XDP, Linux 6.18, one call that sends live frames took as long as
 /// sendmmsg(2) of about nine frames, and each frame more a tenth of one.
-pub const LIVE_FRAMES_MIN: usize = 10;
+const LIVE_FRAMES_MIN: usize = 10;
 
 /// How the links of an arena are set up.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use natrig_bench::compare::{Compared, compare as judge};
 use natrig_bench::history::{Line, changes};
-use natrig_bench::result::RunResult;
+use natrig_bench::result::{Figure, RunResult};
 use natrig_bench::stats::ChangeSettings;
 use natrig_report::{compare as tell, export as form};
 
@@ -16,6 +16,7 @@ use crate::exit::{self, Failure, Outcome};
 
 /// Where results, baselines and the history are kept.
 pub(super) const RESULTS: &str = "natrig-results";
+const BASELINES: &str = "baselines";
 
 /// Compares two sides of results.
 pub(crate) fn compare(args: &Compare) -> Outcome {
@@ -31,8 +32,7 @@ pub(crate) fn compare(args: &Compare) -> Outcome {
         return Err(Failure::failed(exit::USAGE, refusal(&compared)));
     }
     if compared.cells.is_empty() {
-        let message = "the two sides have no design with figures of single rounds in common";
-        return Err(Failure::failed(exit::USAGE, message));
+        return Err(Failure::failed(exit::USAGE, nothing_in_common(&base, &new)));
     }
     if args.json {
         print(&json(&compared)?)?;
@@ -46,9 +46,23 @@ pub(crate) fn compare(args: &Compare) -> Outcome {
 fn refusal(compared: &Compared) -> String {
     let lines = compared.differences.iter().map(|(name, base, new)| format!("\n  {name}: {base} against {new}"));
     format!(
-        "the two sides were not measured alike, so a difference would say nothing:{}\nhelp: --anyway compares them all the same",
+        "the runs were not measured alike, so a difference would say nothing:{}\nhelp: --anyway compares them all the same",
         lines.collect::<String>()
     )
+}
+
+/// Why there is nothing to compare.
+fn nothing_in_common(base: &[RunResult], new: &[RunResult]) -> String {
+    for (name, side) in [("base", base), ("new", new)] {
+        let trials = || side.iter().flat_map(|result| &result.trials);
+        let mut rounds = side.iter().flat_map(|result| &result.designs).flat_map(|design| &design.rounds);
+        if !rounds.any(|round| Figure::ALL.iter().any(|figure| figure.of(round).is_some())) {
+            let valid = trials().filter(|trial| trial.is_valid()).count();
+            let counts = format!("{valid} of its {} trials count", trials().count());
+            return format!("the {name} has no figures to compare: {counts}\nhelp: `natrig report` says why");
+        }
+    }
+    "the two sides have no design with figures of single rounds in common".to_owned()
 }
 
 /// The results that `path` stands for, the oldest first.
@@ -69,7 +83,9 @@ fn side(path: &Path) -> Result<Vec<RunResult>, Failure> {
         Vec::new()
     };
     if files.is_empty() {
-        let message = format!("failed to find a result in {}, nor a baseline of that name", path.display());
+        let kept = baselines();
+        let help = if kept.is_empty() { String::new() } else { format!("\nhelp: baselines here: {}", kept.join(", ")) };
+        let message = format!("failed to find a result in {}, nor a baseline of that name{help}", path.display());
         return Err(Failure::failed(exit::USAGE, message));
     }
     let mut results = files.iter().map(|file| rates_result(file)).collect::<Result<Vec<RunResult>, Failure>>()?;
@@ -77,8 +93,17 @@ fn side(path: &Path) -> Result<Vec<RunResult>, Failure> {
     Ok(results)
 }
 
+/// The names that results are kept under here.
+fn baselines() -> Vec<String> {
+    let files = std::fs::read_dir(Path::new(RESULTS).join(BASELINES)).into_iter().flatten().flatten();
+    let name = |file: std::fs::DirEntry| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned());
+    let mut names: Vec<String> = files.filter_map(name).collect();
+    names.sort();
+    names
+}
+
 fn baseline(name: &Path) -> PathBuf {
-    let mut file = Path::new(RESULTS).join("baselines").join(name).into_os_string();
+    let mut file = Path::new(RESULTS).join(BASELINES).join(name).into_os_string();
     file.push(".json");
     file.into()
 }
@@ -121,7 +146,12 @@ pub(crate) fn history(args: &History) -> Outcome {
     let unreadable = |why: &dyn std::fmt::Display| {
         Failure::failed(exit::USAGE, format_args!("failed to read {} as a history: {why}", args.file.display()))
     };
-    let text = std::fs::read_to_string(&args.file).map_err(|error| unreadable(&error))?;
+    let text = std::fs::read_to_string(&args.file).map_err(|error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let help =
+            "\nhelp: `natrig run` adds a line for each run of rates that counts, unless --out says where it goes";
+        unreadable(&format_args!("{error}{}", if missing { help } else { "" }))
+    })?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(|(nth, line)| {
         serde_json::from_str::<Line>(line).map_err(|error| unreadable(&format_args!("line {}: {error}", nth + 1)))
     });
@@ -131,7 +161,7 @@ pub(crate) fn history(args: &History) -> Outcome {
     if args.json {
         print(&json(&changes)?)?;
     } else {
-        print(&tell::history(lines.len(), &changes).terminal(terminal_options()))?;
+        print(&tell::history(&lines, &changes).terminal(terminal_options()))?;
     }
     Ok(exit::OK)
 }

@@ -24,7 +24,7 @@ pub(super) fn rates_result(file: &Path) -> Result<RunResult, Failure> {
         Failure::failed(exit::USAGE, format_args!("failed to read {} as a result of rates: {why}", file.display()))
     };
     let json = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    let head = serde_json::from_str::<Head>(&json).map_err(|error| wrong(&error))?;
+    let head = head(&json).map_err(|why| wrong(&why))?;
     match head.test {
         Some(test) => Err(wrong(&format_args!("it is of the test {test}"))),
         None => serde_json::from_str(&json).map_err(|error| wrong(&error)),
@@ -38,13 +38,7 @@ fn page(path: &Path, format: Format) -> Result<String, Failure> {
     let not_ours = |why: &dyn std::fmt::Display| {
         Failure::failed(exit::USAGE, format_args!("failed to read {} as a result: {why}", file.display()))
     };
-    let head = serde_json::from_str::<Head>(&json).map_err(|error| not_ours(&error))?;
-    if head.schema_version > SCHEMA_VERSION {
-        return Err(not_ours(&format_args!(
-            "its format is version {}, this natrig knows up to {SCHEMA_VERSION}\nhelp: use the natrig that wrote it, or a newer one",
-            head.schema_version
-        )));
-    }
+    let head = head(&json).map_err(|why| not_ours(&why))?;
     let Some(name) = head.test else {
         let result: RunResult = serde_json::from_str(&json).map_err(|error| not_ours(&error))?;
         return Ok(match format {
@@ -57,6 +51,18 @@ fn page(path: &Path, format: Format) -> Result<String, Failure> {
     let test =
         known.ok_or_else(|| not_ours(&format_args!("it is of a test that this natrig does not know: {name:?}")))?;
     (test.show)(&json, format, terminal_options()).map_err(|error| not_ours(&error))
+}
+
+/// What a result begins with, if this natrig knows its format; else why not.
+fn head(json: &str) -> Result<Head, String> {
+    let head = serde_json::from_str::<Head>(json).map_err(|error| error.to_string())?;
+    if head.schema_version > SCHEMA_VERSION {
+        return Err(format!(
+            "its format is version {}, this natrig knows up to {SCHEMA_VERSION}\nhelp: use the natrig that wrote it, or a newer one",
+            head.schema_version
+        ));
+    }
+    Ok(head)
 }
 
 /// What every version of the format begins with.

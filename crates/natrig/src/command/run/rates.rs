@@ -36,6 +36,10 @@ pub(crate) fn run_scenario(mut scenario: Scenario, args: &Run) -> Outcome {
     }
     if let Some(name) = &args.save_baseline {
         compare::check_baseline(name)?;
+        if args.aa.is_some() {
+            let message = "--save-baseline keeps rates, and --aa measures none";
+            return Err(Failure::failed(exit::USAGE, message));
+        }
     }
     if args.dry_run {
         return dry_run(&scenario);
@@ -82,6 +86,9 @@ const AA_TIME_LIMIT_S: u32 = 900;
 /// Remembers a run that came to its end: in the history beside the directories that runs are kept in, and as a baseline if that is asked for.
 fn keep(result: &RunResult, args: &Run) {
     if verdict(result) != exit::OK || result.aa.is_some() {
+        if let Some(name) = &args.save_baseline {
+            eprintln!("warning: not kept as the baseline {name}: the run was interrupted, or its figures do not count");
+        }
         return;
     }
     if args.out.is_none() {
