@@ -7,6 +7,7 @@ mod limits;
 mod measured;
 mod mistakes;
 mod refused;
+mod reported;
 mod rfcs;
 pub(crate) mod scenarios;
 mod sound;
@@ -42,6 +43,7 @@ pub(crate) const CASES: [Case; 46] = [
     case("run::ndr_pdr_and_rfc_2544_over_memory", Anybody, rfcs::rates_over_memory),
     case("run::suites_by_their_names", Anybody, rfcs::suites),
     in_namespaces("run::ndr_pdr_and_rfc_2544_over_veth", Anybody, rfcs::rates_over_veth),
+    case("run::every_field_that_the_rfcs_ask_for", Anybody, reported::every_field),
     case("run::tcp_over_memory", Anybody, tcp::over_memory),
     in_namespaces("run::tcp_over_veth", Anybody, tcp::over_veth),
     case("run::a_toggle_and_its_report", Anybody, toggled::toggle),

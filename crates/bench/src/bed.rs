@@ -84,6 +84,7 @@ impl<'a> Bench<'a> {
         untapped.dedup();
         environment.link.notes.extend(untapped);
         environment.placement = placed.threads(&scenario.lineups(), scenario.link.kernel);
+        environment.nats = engines.facts();
         let softirq = KernelThreads::softirq(&placed.processors());
         let awake = affinity::hold_dma_latency_at_zero();
         environment.link.notes.push(match awake {

@@ -169,6 +169,7 @@ fn medians(rounds: &[RoundFigures]) -> RoundFigures {
         latency_ns_p50: median(Figure::LatencyNsP50),
         latency_ns_p99: median(Figure::LatencyNsP99),
         latency_ns_p999: median(Figure::LatencyNsP999),
+        latency_at_pps: None,
         connections_per_s: median(Figure::ConnectionsPerS),
         connections_generator_bound: rounds.iter().any(|round| round.connections_generator_bound),
         usable_ports: None,

@@ -8,6 +8,7 @@ use natrig_lab::topology::{Boxes, ForwardedBy, Port, Topology};
 use natrig_nat::{ConfigError, Forwarder, Nat, Profile};
 
 use crate::profile::{self, LoadProfileError};
+use crate::result::{NatFacts, Place};
 use crate::scenario::{Design, Engine as ScenarioEngine, KernelAddress, Layer, Lineup, Scenario};
 
 /// Why a translator cannot be made.
@@ -84,6 +85,16 @@ impl Engines {
             // Another seed: two layers that hash alike would pick alike.
             stage(gateway, &self.gateway, lineup.gateway, design.translates_at_gateway(), seed ^ 0x6761_7465)?,
         ])
+    }
+
+    /// natrig's own NATs, where they stand in some lineup.
+    pub(crate) fn facts(&self) -> Vec<NatFacts> {
+        let facts = |(place, engines): (Place, &LayerEngines)| {
+            let profile = engines.profile.as_ref()?;
+            let table_capacity = u64::from(profile.behaviour.table.capacity);
+            Some(NatFacts { place, profile: profile.name.clone(), table_capacity })
+        };
+        [(Place::Node, &self.node), (Place::Gateway, &self.gateway)].into_iter().filter_map(facts).collect()
     }
 
     /// How the kernel translates at the node and at the gateway in `design`; none where it only forwards, or does nothing.

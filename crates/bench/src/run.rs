@@ -161,6 +161,7 @@ pub fn environment(mode: &str, mode_reason: Option<String>, plan: Vec<String>) -
         placement: Vec::new(),
         plan,
         kernel: Vec::new(),
+        nats: Vec::new(),
     }
 }
 

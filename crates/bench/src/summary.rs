@@ -7,7 +7,7 @@ use crate::hops::Journeys;
 use crate::judged;
 use crate::result::{
     CostSummary, CurvePoint, DesignSummary, Effects, EngineComparison, Figure, Independent, Interval, Latencies,
-    Quantiles, RoundFigures as Round, RunResult, StampCost, Trial,
+    Quantiles, Repetitions, RoundFigures as Round, RunResult, Spread, StampCost, Trial,
 };
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 use crate::search::ndr::Bounds;
@@ -122,6 +122,7 @@ impl Summaries {
         entry.latency_ns_p50 = ns(quantiles.ns_p50);
         entry.latency_ns_p99 = ns(quantiles.ns_p99);
         entry.latency_ns_p999 = ns(quantiles.ns_p999);
+        entry.latency_at_pps = Some(measured.trial.rate_pps_offered);
         let Some(cell) = self.cells.iter_mut().find(|cell| cell.key == *key) else { return };
         if let Some((journeys, hops)) = measured.journeys.as_ref().zip(measured.trial.hops.as_ref()) {
             cell.journeys.add(journeys);
@@ -265,6 +266,8 @@ impl CellRounds {
     fn summary(&self) -> DesignSummary {
         let over_rounds =
             |value: fn(&Round) -> Option<f64>| interval(&self.rounds.iter().filter_map(value).collect::<Vec<f64>>());
+        let spread =
+            |value: fn(&Round) -> Option<f64>| Spread::of(&self.rounds.iter().filter_map(value).collect::<Vec<f64>>());
         DesignSummary {
             engines: self.key.lineup,
             design: self.key.design,
@@ -287,6 +290,12 @@ impl CellRounds {
             latency_curve: self.histograms.as_ref().map_or_else(Vec::new, |all| curve(&all.intended_ns)),
             hops: self.journeys.summary(self.one_in),
             rounds: self.rounds.clone(),
+            repetitions: Repetitions {
+                throughput_pps: spread(|round| round.rate_pps),
+                latency_at_pps: spread(|round| round.latency_at_pps),
+                latency_typical_ns: spread(|round| round.latency_ns_p50),
+                latency_worst_ns: spread(|round| round.latency_ns_p999),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::digest::{self, Accounting};
 use crate::numbers::plain;
 use crate::view::{CostCell, CostTable, DesignRow, DesignTable, EngineTable, Quotient};
-use crate::view::{bounds, hops, loads};
+use crate::view::{bounds, by_size, hops, loads};
 
 /// Writes `result` as Markdown that ends with a line feed. Texts from the result are escaped.
 pub fn render(result: &RunResult) -> String {
@@ -21,6 +21,7 @@ pub fn render(result: &RunResult) -> String {
     let answer = Answer::of(result);
     bullets(&mut page, "The answer", &answer.findings);
     tables(&mut page, result);
+    page.push_str(&by_size::document(result).markdown());
     page.push_str(&bounds::document(result).markdown());
     page.push_str(&loads::document(result).markdown());
     page.push_str(&hops::document(result).markdown());

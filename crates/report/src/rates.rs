@@ -8,7 +8,7 @@ use crate::digest::{self, Accounting, full_name};
 use crate::document::{Align, Block, Document, Table};
 use crate::figure::{Axis, Bar, BarChart, Figure, LineChart, Scale, Series};
 use crate::html;
-use crate::view::{CostCell, CostTable, DesignTable, EngineTable, bounds, hops, loads};
+use crate::view::{CostCell, CostTable, DesignTable, EngineTable, bounds, by_size, hops, loads};
 
 /// Writes `result` as a page that needs nothing but itself.
 pub fn html(result: &RunResult) -> String {
@@ -24,6 +24,7 @@ fn document(result: &RunResult) -> Document {
     bullets(&mut page, "The answer", answer.findings.clone());
     figures(&mut page, result);
     tables(&mut page, result);
+    page.blocks.extend(by_size::document(result).blocks);
     page.blocks.extend(bounds::document(result).blocks);
     page.blocks.extend(loads::document(result).blocks);
     page.blocks.extend(hops::document(result).blocks);
@@ -58,6 +59,7 @@ fn figures(page: &mut Document, result: &RunResult) {
             note: "Medians over the rounds, with their intervals.".to_owned(),
         })));
     }
+    page.blocks.extend(by_size::figure(result).map(Block::Figure));
     for costs in &result.costs {
         page.blocks.extend(two_by_two(costs).map(Block::Figure));
     }

@@ -95,6 +95,7 @@ impl Dut<'_, '_, '_> {
                 design: self.turn.design,
                 repetition: self.turn.round,
                 load,
+                input_percent: share * 100.0,
                 rate_pps_offered: offer.rate_pps,
                 sent,
                 received: sent - phase.lost(),

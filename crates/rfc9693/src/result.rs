@@ -88,6 +88,9 @@ pub struct LossPoint {
     pub repetition: u32,
     /// Load, as a multiple of the throughput.
     pub load: f64,
+    /// The same in percent of the highest rate of the test, which stands for that of the medium.
+    #[serde(default)]
+    pub input_percent: f64,
     /// Frames per second in each active direction, as asked for.
     pub rate_pps_offered: f64,
     /// Frames sent, both ways.
@@ -230,8 +233,8 @@ impl Figure {
 
     fn summarise(&mut self) {
         self.median = stats::median(&self.values).unwrap_or(0.0);
-        self.percentile_1 = nearest_rank(&self.values, 0.01);
-        self.percentile_99 = nearest_rank(&self.values, 0.99);
+        self.percentile_1 = stats::nearest_rank(&self.values, 0.01).unwrap_or(0.0);
+        self.percentile_99 = stats::nearest_rank(&self.values, 0.99).unwrap_or(0.0);
     }
 }
 
@@ -250,14 +253,6 @@ impl Measured {
         figure.generator_bound += u32::from(generator_bound);
         figure.summarise();
     }
-}
-
-/// The value that at least the share `p` of values does not exceed.
-fn nearest_rank(values: &[f64], p: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = (p * sorted.len() as f64).ceil().max(1.0) as usize;
-    sorted.get(rank - 1).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -302,13 +297,5 @@ mod tests {
         assert_eq!(damaged.wrong(), 1);
         let elsewhere = Trial { test: Kind::Establishment, ..trial };
         assert_eq!(elsewhere.wrong(), 100);
-    }
-
-    #[test]
-    fn percentiles_of_few_values_are_their_ends() {
-        let ten: Vec<f64> = (1..=10).map(f64::from).collect();
-        assert_eq!((nearest_rank(&ten, 0.01), nearest_rank(&ten, 0.99)), (1.0, 10.0));
-        let many: Vec<f64> = (1..=1000).map(f64::from).collect();
-        assert_eq!((nearest_rank(&many, 0.01), nearest_rank(&many, 0.99)), (10.0, 990.0));
     }
 }

@@ -124,8 +124,8 @@ fn note(kind: Kind, scenario: &Scenario) -> String {
             percent(scenario.phase2.error)
         ),
         Kind::Latency => format!(
-            "One-way delay of every frame of a stream of {} s at the throughput rate, from its intended send time. TL: median. WCL: 99.9th \
-             percentile. PDV: D(99.9 %) − D(min).",
+            "One-way delay of every frame of a stream of {} s at the throughput rate, from its intended send time to its reception, whole \
+             frames: without a medium that sends bit by bit RFC 1242 §3.8 has but one definition. TL: median. WCL: 99.9th percentile. PDV: D(99.9 %) − D(min).",
             f64::from(scenario.phase2.latency_ms) / 1000.0
         ),
         Kind::TearDown => "The whole table is deleted out of band: natrig's own NAT ends every session, the kernel's connections are deleted over \
@@ -149,7 +149,8 @@ fn losses(record: &RecordOf<Rfc9693>) -> Table {
         ("NAT at", Align::Left),
         ("engine", Align::Left),
         ("repetition", Align::Right),
-        ("load, × throughput", Align::Right),
+        ("input, %", Align::Right),
+        ("× throughput", Align::Right),
         ("offered, frames/s", Align::Right),
         ("sent", Align::Right),
         ("received", Align::Right),
@@ -161,6 +162,7 @@ fn losses(record: &RecordOf<Rfc9693>) -> Table {
             point.design.to_string(),
             point.engines.to_string(),
             point.repetition.to_string(),
+            format!("{:.0}", point.input_percent),
             format!("{:.2}", point.load),
             format!("{}{late}", number(point.rate_pps_offered)),
             number(point.sent as f64),
@@ -168,7 +170,11 @@ fn losses(record: &RecordOf<Rfc9693>) -> Table {
             format!("{:.4}", point.loss_percent),
         ]);
     }
-    table.note = note(Kind::FrameLoss, &record.scenario);
+    table.note = format!(
+        "{} Input: in percent of {} times the throughput, as neither a veth nor memory has a rate of its own.",
+        note(Kind::FrameLoss, &record.scenario),
+        record.scenario.phase2.loss_from
+    );
     table
 }
 
@@ -244,12 +250,28 @@ fn settings(record: &RecordOf<Rfc9693>) -> Vec<String> {
             ),
         },
     ];
+    lines.extend(record.environment.nats.iter().map(|nat| {
+        format!(
+            "table of the {} at the {}: {} entries, of which {} connections take {:.3}",
+            nat.profile,
+            nat.place,
+            number(nat.table_capacity as f64),
+            number(f64::from(tuples.connections)),
+            f64::from(tuples.connections) / nat.table_capacity as f64
+        )
+    }));
     let placement = record.environment.placement.iter().map(|thread| {
         let cpu = thread.cpu.map_or_else(|| "any core".to_owned(), |cpu| format!("core {cpu}"));
         format!("{} on {cpu}", thread.roles.join(" + "))
     });
     lines.extend(placement);
     for kernel in &record.environment.kernel {
+        if let Some(buckets) =
+            kernel.settings.get("net.netfilter.nf_conntrack_buckets").and_then(|n| n.parse::<f64>().ok())
+        {
+            let ratio = f64::from(tuples.connections) / buckets;
+            lines.push(format!("connections / hashsize of the kernel at {}: {ratio:.3}", kernel.place));
+        }
         let settings: Vec<String> = kernel.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         lines.push(format!("kernel at {} ({}): {}", kernel.place, kernel.engines, settings.join(", ")));
     }

@@ -158,7 +158,6 @@ fn transferred(record: &RecordOf<Tcp>, transfers: &[TransferOutcome]) -> Table {
     let mut table = Table::new([
         ("NAT at", Align::Left),
         ("engine", Align::Left),
-        ("transfers", Align::Right),
         ("with a time-out", Align::Right),
         ("flows done", Align::Right),
         ("segments", Align::Right),
@@ -183,8 +182,7 @@ fn transferred(record: &RecordOf<Tcp>, transfers: &[TransferOutcome]) -> Table {
         table.row([
             design.to_string(),
             engines.to_string(),
-            own.len().to_string(),
-            sum(|outcome| u64::from(outcome.timed_out())).to_string(),
+            format!("{} of {}", sum(|outcome| u64::from(outcome.timed_out())), own.len()),
             format!("{} of {}", sum(|outcome| outcome.flows.1), sum(|outcome| outcome.flows.0)),
             both(|end| end.sent),
             both(|end| end.lost_on_purpose),

@@ -24,6 +24,9 @@ pub struct RoundFigures {
     pub latency_ns_p99: Option<f64>,
     /// 99.9th percentile.
     pub latency_ns_p999: Option<f64>,
+    /// The rate at which that was, in frames per second.
+    #[serde(default)]
+    pub latency_at_pps: Option<f64>,
     /// Highest rate at which every one of so many new connections gets through, in connections per second.
     #[serde(default)]
     pub connections_per_s: Option<f64>,

@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
+use crate::stats;
 
 pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
 pub use judged::{
@@ -132,6 +133,20 @@ pub struct Environment {
     /// Settings of the boxes that the kernel forwards at, as they were when measuring began.
     #[serde(default)]
     pub kernel: Vec<KernelSettings>,
+    /// What natrig's own NATs are, where they stand.
+    #[serde(default)]
+    pub nats: Vec<NatFacts>,
+}
+
+/// One of natrig's own NATs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NatFacts {
+    /// The box.
+    pub place: Place,
+    /// Its profile.
+    pub profile: String,
+    /// How many mappings (sessions, where mapping depends on the remote end) its table holds.
+    pub table_capacity: u64,
 }
 
 /// Settings that bear on what the kernel does at a box.
@@ -254,6 +269,47 @@ pub struct DesignSummary {
     /// What each round said, from round 1.
     #[serde(default)]
     pub rounds: Vec<RoundFigures>,
+    /// The rounds as repetitions of a test, summarised as RFC 8219 does.
+    #[serde(default)]
+    pub repetitions: Repetitions,
+}
+
+/// Repetitions of the tests of RFC 8219 §7.1 and §7.2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Repetitions {
+    /// Throughput, in frames per second.
+    pub throughput_pps: Option<Spread>,
+    /// The rate at which latency was measured.
+    pub latency_at_pps: Option<Spread>,
+    /// Typical latency: medians, in nanoseconds.
+    pub latency_typical_ns: Option<Spread>,
+    /// Worst case latency: 99.9th percentiles, in nanoseconds.
+    pub latency_worst_ns: Option<Spread>,
+}
+
+/// A figure over repetitions: the median, and as the error of measurement the 1st and the 99th percentile, by nearest rank.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Spread {
+    /// Repetitions that gave a value.
+    pub repetitions: u32,
+    /// Median.
+    pub median: f64,
+    /// 1st percentile: the smallest of fewer than a hundred.
+    pub percentile_1: f64,
+    /// 99th percentile: the largest of fewer than a hundred.
+    pub percentile_99: f64,
+}
+
+impl Spread {
+    /// Of these values; none of no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        Some(Self {
+            repetitions: values.len() as u32,
+            median: stats::median(values)?,
+            percentile_1: stats::nearest_rank(values, 0.01)?,
+            percentile_99: stats::nearest_rank(values, 0.99)?,
+        })
+    }
 }
 
 /// What each layer costs at a frame size: differences between designs within a round, over the rounds.

@@ -30,8 +30,8 @@ pub use paired::{
     PairError, SIGN_FLIP_PAIRS, hodges_lehmann, log_ratios, sign_flip_p, signed_rank_p, smallest_p, walsh_interval,
 };
 pub use quantile::{
-    MIN_TAIL_SAMPLES, histogram_percentile_interval, median, median_interval, min_max_coverage, percentile_interval,
-    percentile_ranks, quantile,
+    MIN_TAIL_SAMPLES, histogram_percentile_interval, median, median_interval, min_max_coverage, nearest_rank,
+    percentile_interval, percentile_ranks, quantile,
 };
 pub use sequential::Looks;
 pub use unpaired::compare_unpaired;

@@ -117,6 +117,15 @@ fn rank_coverage(n: u64, p: f64, low: u64, high: u64) -> f64 {
     up_to(high) - up_to(low)
 }
 
+/// The smallest of the values that at least the share `p` of them does not exceed: of fewer than a hundred the 1st percentile is the
+/// smallest, the 99th the largest. None of no values.
+pub fn nearest_rank(values: &[f64], p: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (p * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted.get(rank - 1).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,5 +197,14 @@ mod tests {
         assert_eq!((interval.low, interval.high), (983.0, 998.0));
         assert_eq!(histogram_percentile_interval(&histogram, 0.99), Some(interval));
         assert_eq!(histogram_percentile_interval(&histogram, 0.999), None);
+    }
+
+    #[test]
+    fn percentiles_of_few_values_are_their_ends() {
+        let ten: Vec<f64> = (1..=10).map(f64::from).collect();
+        assert_eq!((nearest_rank(&ten, 0.01), nearest_rank(&ten, 0.99)), (Some(1.0), Some(10.0)));
+        let many: Vec<f64> = (1..=1000).map(f64::from).collect();
+        assert_eq!((nearest_rank(&many, 0.01), nearest_rank(&many, 0.99)), (Some(10.0), Some(990.0)));
+        assert_eq!(nearest_rank(&[], 0.5), None);
     }
 }

@@ -11,7 +11,7 @@ use natrig_bench::result::RunResult;
 
 use self::page::{Page, Style, raw, span};
 use crate::answer;
-use crate::view::{bounds, hops, loads};
+use crate::view::{bounds, by_size, hops, loads};
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub fn render(result: &RunResult, options: Options) -> String {
     let mut page = Page::new(options.color, options.width.clamp(WIDTH_MIN, WIDTH_MAX));
     head::write(&mut page, result);
     tables::write(&mut page, result);
+    by_size::document(result).write(&mut page);
     bounds::document(result).write(&mut page);
     loads::document(result).write(&mut page);
     hops::document(result).write(&mut page);

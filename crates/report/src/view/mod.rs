@@ -1,6 +1,7 @@
 //! The tables of a report as rows of text, before anybody knows whether they end up on a terminal or in Markdown.
 
 pub(crate) mod bounds;
+pub(crate) mod by_size;
 mod costs;
 mod designs;
 mod engines;
