@@ -26,6 +26,7 @@ const RFC9693: &[(&str, &str, &str)] = &[
     ("phase2", "latency_ms", "350"),
     ("tear_down", "connections", "[2000]"),
     ("scaling", "connections", "[100, 200]"),
+    ("processors", "counts", "[1]"),
     ("capacity", "initial", "200"),
     ("capacity", "maximum", "800"),
     ("capacity", "error", "200"),
@@ -54,6 +55,9 @@ const RATES: &[(&str, &str, &str)] = &[
     ("limits", "disturbed", "10.0"),
 ];
 
+/// How often a file is run, at most.
+const ATTEMPTS: u32 = 4;
+
 /// A row of a table.
 struct Field<'a> {
     asked_for: &'a str,
@@ -70,18 +74,34 @@ pub(crate) fn every_field(place: &Place<'_>) -> Outcome {
     files.sort_unstable();
     files.dedup();
     for file in files {
-        let (result, page) = run(place, file);
-        for field in fields.iter().filter(|field| field.files.contains(&file)) {
-            let told = || format!("{file}: {}, {}", field.asked_for, field.path);
-            let found = select(&result, field.path);
-            assert!(!found.is_empty(), "{}: not there", told());
-            for value in found {
-                assert!(is_plausible(value, field.value), "{}: {value} is not {}", told(), field.value);
+        let own: Vec<&Field<'_>> = fields.iter().filter(|field| field.files.contains(&file)).collect();
+        // A machine that stalls leaves a figure without a value: then once more.
+        let mut missing = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let (result, page) = run(place, file);
+            missing = own.iter().filter_map(|field| field.missing(&result, &page)).collect();
+            if missing.is_empty() {
+                break;
             }
-            assert!(page.contains(field.words), "{}: no “{}” in\n{page}", told(), field.words);
         }
+        assert!(missing.is_empty(), "{file}:\n{}", missing.join("\n"));
     }
     Ok(())
+}
+
+impl Field<'_> {
+    /// What is wrong with it in a result and on its page.
+    fn missing(&self, result: &Value, page: &str) -> Option<String> {
+        let found = select(result, self.path);
+        let odd = found.iter().find(|value| !is_plausible(value, self.value));
+        let what = match odd {
+            _ if found.is_empty() => "not there".to_owned(),
+            Some(value) => format!("{value} is not {}", self.value),
+            None if !page.contains(self.words) => format!("no “{}” in\n{page}", self.words),
+            None => return None,
+        };
+        Some(format!("{}, {}: {what}", self.asked_for, self.path))
+    }
 }
 
 fn fields() -> Vec<Field<'static>> {
@@ -105,7 +125,7 @@ fn run(place: &Place<'_>, name: &str) -> (Value, String) {
     let file = format!("{name}.toml");
     place.file(&file, &text);
     let ended = place.run(["run", file.as_str(), "--link", "memory", "--design", "gateway", "--out", name]);
-    // A machine that stalls may spoil a trial: that is code 4, and said; a field that is missing for it is found missing below.
+    // A trial that a stall has spoiled is code 4, and said.
     assert!(matches!(ended.code, Some(0 | 4)), "{name}: {ended}");
     let result = fs::read_to_string(place.join(&format!("{name}/result.json"))).unwrap();
     // Words of a table are wrapped at a terminal; on the other page each row is a line.

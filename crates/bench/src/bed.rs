@@ -22,6 +22,9 @@ use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
 /// A week: longer than any timer of a profile.
 const BEYOND_TIMERS_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
 
+/// How often an empty table is deleted for comparison; the median counts.
+const CONTROLS: u64 = 5;
+
 /// The worlds of a scenario and what all experiments in them use.
 pub struct Bench<'a> {
     /// What is measured.
@@ -278,7 +281,12 @@ impl Subject {
     /// # Errors
     /// [`TrialError`].
     pub fn tear_down(&mut self, bench: &mut Bench<'_>) -> Result<[u64; 2], TrialError> {
-        Ok([self.delete_connections(bench, BEYOND_TIMERS_NS)?, self.delete_connections(bench, 2 * BEYOND_TIMERS_NS)?])
+        let full_ns = self.delete_connections(bench, BEYOND_TIMERS_NS)?;
+        // A single one may have been interrupted, and is then longer than all that there was to delete.
+        let empty = |nth| self.delete_connections(bench, nth * BEYOND_TIMERS_NS);
+        let mut empty_ns = (2..2 + CONTROLS).map(empty).collect::<Result<Vec<u64>, TrialError>>()?;
+        empty_ns.sort_unstable();
+        Ok([full_ns, empty_ns[empty_ns.len() / 2]])
     }
 
     fn delete_connections(&mut self, bench: &mut Bench<'_>, later_ns: u64) -> Result<u64, TrialError> {

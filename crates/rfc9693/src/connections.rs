@@ -40,13 +40,13 @@ pub(crate) fn outcome(rate_pps: f64, phase: &Phase, lost: u64, late: bool) -> Ou
 impl Dut<'_, '_, '_> {
     /// The rates that the scenario's search covers.
     pub(crate) fn range(&self, hint_per_s: Option<f64>) -> Range {
-        let establishment = self.scenario.establishment;
+        let establishment = self.chain.scenario.establishment;
         Range {
             min_per_s: f64::from(establishment.min_pps),
             max_per_s: f64::from(establishment.max_pps),
             hint_per_s,
             error: establishment.error,
-            confirm: self.scenario.confirm,
+            confirm: self.chain.scenario.confirm,
         }
     }
 
@@ -54,7 +54,7 @@ impl Dut<'_, '_, '_> {
     pub(crate) fn establishment(&mut self, test: Kind, connections: u32, range: Range) -> Result<Found, Stop> {
         let mut tester = self.tester(connections)?;
         let mut search = range.search()?;
-        let mut retries = self.scenario.devices.limits.max_retries;
+        let mut retries = self.chain.scenario.devices.limits.max_retries;
         loop {
             let rate_pps = match search.next() {
                 Step::Trial { rate_pps, .. } => rate_pps,
@@ -73,7 +73,7 @@ impl Dut<'_, '_, '_> {
                 retries -= 1;
                 continue;
             }
-            retries = self.scenario.devices.limits.max_retries;
+            retries = self.chain.scenario.devices.limits.max_retries;
             // A connection that was never tried is not established either.
             let lost = if trial.is_validated() { 0 } else { trial.phases().map(Phase::lost).sum::<u64>().max(1) };
             search.report(&outcome(rate_pps, &trial.phase1, lost, late)).map_err(|e| Stop::failed("search")(&e))?;
@@ -82,18 +82,18 @@ impl Dut<'_, '_, '_> {
 
     /// Connection tear-down rate (section 4.8): the whole table is deleted out of band, and an empty one as a control.
     pub(crate) fn tear_down(&mut self, load_pps: f64) -> Result<(), Stop> {
-        for connections in self.scenario.tear_down.connections.clone() {
+        for connections in self.chain.scenario.tear_down.connections.clone() {
             let mut tester = self.tester(connections)?;
             let mut loaded = false;
-            for _ in 0..=self.scenario.devices.limits.max_retries {
+            for _ in 0..=self.chain.scenario.devices.limits.max_retries {
                 loaded = self.trial(&mut tester, Kind::TearDown, load_pps, None)?.is_validated();
                 if loaded {
                     break;
                 }
             }
             let (rate, full_ns, empty_ns) = if loaded {
-                let [full_ns, empty_ns] = self.subject.tear_down(self.bench)?;
-                let is_empty = self.subject.entries(self.bench)?.iter().all(|(_, entries)| *entries == 0);
+                let [full_ns, empty_ns] = self.chain.subject.tear_down(self.chain.bench)?;
+                let is_empty = self.chain.subject.entries(self.chain.bench)?.iter().all(|(_, entries)| *entries == 0);
                 let own_ns = full_ns.saturating_sub(empty_ns);
                 let rate = (is_empty && own_ns > 0).then(|| f64::from(connections) * 1e9 / own_ns as f64);
                 (rate, Some(full_ns as f64), Some(empty_ns as f64))
@@ -110,7 +110,7 @@ impl Dut<'_, '_, '_> {
     /// Connection tracking table capacity (section 4.9): exponential, then binary. A number of connections has failed where no rate above
     /// the given share of the last good one establishes and validates all of them; lower rates are not tried.
     pub(crate) fn capacity(&mut self) -> Result<(), Stop> {
-        let Capacity { initial, maximum, beta, gamma, error } = self.scenario.capacity;
+        let Capacity { initial, maximum, beta, gamma, error } = self.chain.scenario.capacity;
         let first = self.establishment(Kind::Capacity, initial, self.range(None))?;
         let Some(mut rate_pps) = first.rate_pps else {
             self.add(Kind::Capacity, Quantity::Capacity, initial, None, false);

@@ -10,6 +10,7 @@
 
 mod connections;
 mod phase2;
+mod processors;
 mod read;
 pub mod result;
 mod run;

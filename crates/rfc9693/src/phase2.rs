@@ -24,7 +24,7 @@ impl Dut<'_, '_, '_> {
         offer: Offer,
         patient: bool,
     ) -> Result<Option<(Trial, Phase)>, Stop> {
-        for _ in 0..=self.scenario.devices.limits.max_retries {
+        for _ in 0..=self.chain.scenario.devices.limits.max_retries {
             let trial = self.trial(tester, test, load_pps, Some(offer))?;
             if any_wrong(&trial) {
                 return Ok(None);
@@ -45,11 +45,11 @@ impl Dut<'_, '_, '_> {
         hint_pps: Option<f64>,
     ) -> Result<Found, Stop> {
         let mut tester = self.tester(connections)?;
-        let max_per_s = f64::from(self.scenario.establishment.max_pps);
-        let (error, confirm) = (self.scenario.phase2.error, self.scenario.confirm);
+        let max_per_s = f64::from(self.chain.scenario.establishment.max_pps);
+        let (error, confirm) = (self.chain.scenario.phase2.error, self.chain.scenario.confirm);
         let range = Range { min_per_s: MIN_PPS.min(max_per_s / 2.0), max_per_s, hint_per_s: hint_pps, error, confirm };
         let mut search = range.search()?;
-        let duration_ns = u64::from(self.scenario.phase2.trial_ms) * 1_000_000;
+        let duration_ns = u64::from(self.chain.scenario.phase2.trial_ms) * 1_000_000;
         loop {
             let rate_pps = match search.next() {
                 Step::Trial { rate_pps, .. } => rate_pps,
@@ -70,7 +70,7 @@ impl Dut<'_, '_, '_> {
     /// Frame loss rate: from above the throughput downwards, until two loads in a row lose nothing.
     pub(crate) fn frame_loss(&mut self, connections: u32, load_pps: f64, throughput_pps: f64) -> Result<(), Stop> {
         let mut tester = self.tester(connections)?;
-        let settings = self.scenario.phase2;
+        let settings = self.chain.scenario.phase2;
         let duration_ns = u64::from(settings.trial_ms) * 1_000_000;
         let mut without_loss = 0;
         let mut share = 1.0;
@@ -79,11 +79,11 @@ impl Dut<'_, '_, '_> {
             let offer = Offer { rate_pps: throughput_pps * load, duration_ns };
             let measured = self.over_established(&mut tester, Kind::FrameLoss, load_pps, offer, false)?;
             let Some((_, phase)) = measured else {
-                let device = format!("design {} of {}", self.turn.design, self.turn.lineup);
+                let device = format!("design {} of {}", self.chain.turn.design, self.chain.turn.lineup);
                 let warning = format!(
                     "frame loss rate, {device}, repetition {}: ended at {load:.2} times the throughput, because connections would \
                      not be established",
-                    self.turn.round
+                    self.chain.turn.round
                 );
                 self.session.record.warnings.push(warning);
                 return Ok(());
@@ -91,9 +91,9 @@ impl Dut<'_, '_, '_> {
             let sent = phase.out.sent + phase.back.sent;
             without_loss = if phase.lost() == 0 { without_loss + 1 } else { 0 };
             self.session.record.measured.losses.push(LossPoint {
-                engines: self.turn.lineup,
-                design: self.turn.design,
-                repetition: self.turn.round,
+                engines: self.chain.turn.lineup,
+                design: self.chain.turn.design,
+                repetition: self.chain.turn.round,
                 load,
                 input_percent: share * 100.0,
                 rate_pps_offered: offer.rate_pps,
@@ -110,7 +110,7 @@ impl Dut<'_, '_, '_> {
     /// Latency and packet delay variation at the throughput rate, from every frame of one stream.
     pub(crate) fn latency(&mut self, connections: u32, load_pps: f64, throughput_pps: f64) -> Result<(), Stop> {
         let mut tester = self.tester(connections)?;
-        let settings = self.scenario.phase2;
+        let settings = self.chain.scenario.phase2;
         let offer = Offer { rate_pps: throughput_pps, duration_ns: u64::from(settings.latency_ms) * 1_000_000 };
         let measured = self.over_established(&mut tester, Kind::Latency, load_pps, offer, true)?;
         let delays = measured.map(|(_, phase)| (phase.out.delay, phase.back.delay));

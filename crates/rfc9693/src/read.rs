@@ -4,11 +4,14 @@ use std::path::Path;
 
 use natrig_bench::devices::{Loads, Settings};
 use natrig_bench::scenario::values::ports;
-use natrig_bench::scenario::{Word, bounds};
+use natrig_bench::scenario::{KernelWork, Word, bounds};
 use natrig_bench::settings::kinds::{number, one_or_more, whole, word};
 use natrig_bench::settings::{Fault, Section, Spots, walk};
 
 use crate::scenario::{Capacity, Establishment, Kind, Phase2, Scenario, Tuples};
+
+/// Chains side by side: each has a world of its own.
+const PROCESSORS_MAX: u32 = 16;
 
 /// Entries of a list of connection numbers.
 const LIST_MAX: usize = 16;
@@ -33,6 +36,13 @@ pub(crate) fn read(input: &str, file: &Path, known_profiles: &[&str]) -> Result<
         top.section("capacity", |section| read_capacity(section, &mut scenario.capacity));
         top.section("scaling", |section| {
             section.set_list("connections", &mut scenario.scaling.connections, connections());
+        });
+        top.section("processors", |section| {
+            section.set_list(
+                "counts",
+                &mut scenario.processors.counts,
+                one_or_more(LIST_MAX, whole(1..=PROCESSORS_MAX)),
+            );
         });
     })?;
     scenario.devices.settle(&spots);
@@ -95,6 +105,13 @@ pub(crate) fn check(scenario: &Scenario, spots: &Spots) -> Result<(), Fault> {
                 "`capacity` has nothing to search from {initial} to {maximum} connections within {within}"
             ),
             help: "raise `maximum`, or lower `initial` and `error`".to_owned(),
+        });
+    }
+    if scenario.does(Kind::Processors) && scenario.devices.link.kernel == KernelWork::Threads {
+        return Err(Fault {
+            at: spots.of("link.kernel"),
+            message: "the test `processors` has a whole chain on each of them, so that `link.kernel` = threads has no processor".to_owned(),
+            help: "write \"inline\", or leave the test to a file of its own".to_owned(),
         });
     }
     scenario.world().check().map_err(|violation| violation.into_fault(spots))

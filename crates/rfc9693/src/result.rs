@@ -1,6 +1,6 @@
 //! What was measured: every trial, and the figures that come of them.
 
-use natrig_bench::devices::Table;
+use natrig_bench::devices::{Table, Turn};
 use natrig_bench::result::{Dropped, Quantiles};
 use natrig_bench::scenario::{Design, Lineup, Word};
 use natrig_bench::stats;
@@ -33,6 +33,12 @@ pub struct Figure {
     pub quantity: Quantity,
     /// N, the number of connections.
     pub connections: u32,
+    /// On how many processors the Device Under Test was; 0: it was not asked about processors.
+    #[serde(default)]
+    pub processors: u32,
+    /// How much of so many times one processor's median this is; of figures about processors.
+    #[serde(default)]
+    pub efficiency: Option<f64>,
     /// One value for each repetition that gave one.
     pub values: Vec<f64>,
     /// Their median.
@@ -116,8 +122,11 @@ pub struct Trial {
     pub engines: Lineup,
     /// Where is translated.
     pub design: Design,
-    /// N.
+    /// N; of one chain, where a Device Under Test is one on each of several processors.
     pub connections: u32,
+    /// On how many processors the Device Under Test was at the time, a chain and a trial on each; 0: it was not asked about processors.
+    #[serde(default)]
+    pub processors: u32,
     /// Test phase 1: the Initiator sends one frame for each connection through an empty table.
     pub phase1: Phase,
     /// Entries of the Responder's state table after it.
@@ -193,6 +202,11 @@ natrig_bench::words! {
 }
 
 impl Trial {
+    /// All frames of test phase 1 arrived.
+    pub fn is_established(&self) -> bool {
+        self.phase1.out.received == u64::from(self.connections)
+    }
+
     /// Every connection was established, and validated.
     pub fn is_validated(&self) -> bool {
         self.diagnosis == Diagnosis::AllValidated
@@ -225,9 +239,31 @@ impl Trial {
 }
 
 impl Figure {
+    /// One without values yet.
+    pub(crate) fn about(turn: &Turn, test: Kind, quantity: Quantity, connections: u32, processors: u32) -> Self {
+        Self {
+            engines: turn.lineup,
+            design: turn.design,
+            test,
+            quantity,
+            connections,
+            processors,
+            efficiency: None,
+            values: Vec::new(),
+            median: 0.0,
+            percentile_1: 0.0,
+            percentile_99: 0.0,
+            generator_bound: 0,
+            without: 0,
+        }
+    }
+
     /// True if it is about the same.
-    fn is_like(&self, other: &Self) -> bool {
-        let of = |figure: &Self| (figure.engines, figure.design, figure.test, figure.quantity, figure.connections);
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let of = |figure: &Self| {
+            let about = (figure.engines, figure.design, figure.test, figure.quantity);
+            (about, figure.connections, figure.processors)
+        };
         of(self) == of(other)
     }
 
@@ -252,6 +288,11 @@ impl Measured {
         }
         figure.generator_bound += u32::from(generator_bound);
         figure.summarise();
+        let (own, processors) = (figure.median, f64::from(figure.processors));
+        let alone = Figure { processors: 1, ..figure.clone() };
+        let alone = self.figures.iter().find(|other| other.is_like(&alone)).map(|figure| figure.median);
+        let efficiency = |alone: f64| (processors > 0.0 && alone > 0.0).then(|| own / (processors * alone));
+        self.figures[at].efficiency = alone.and_then(efficiency);
     }
 }
 
@@ -280,6 +321,7 @@ mod tests {
             engines: Lineup::both(Engine::Userspace),
             design: Design::Gateway,
             connections: 1000,
+            processors: 0,
             phase1,
             state_table: 880,
             tables: vec![Table { place: Place::Gateway, entries: 900 }],

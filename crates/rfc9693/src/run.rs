@@ -8,23 +8,31 @@ use natrig_wire::ethernet::FCS_LEN;
 
 use crate::Rfc9693;
 use crate::connections::Found;
+use crate::processors;
 use crate::result::{Figure, Quantity};
 use crate::scenario::Kind;
-use crate::trial::Dut;
+use crate::trial::{Chain, Dut};
 
 /// Runs all tests of the session's scenario.
 pub(crate) fn run(session: &mut Session<'_, Rfc9693>) -> Result<Status, TestError> {
     let scenario = session.record.scenario.clone();
     let frame_len = usize::from(scenario.tuples.frame_size) - FCS_LEN;
+    let mut status = Status::Complete;
+    if scenario.does(Kind::Processors) {
+        status = processors::run(session, &scenario, frame_len)?;
+    }
+    if status != Status::Complete || scenario.tests == [Kind::Processors] {
+        return Ok(status);
+    }
     in_rounds(session, &scenario.world(), frame_len, scenario.repetitions, |bench, session, subject, turn| {
-        Dut { bench, session, scenario: &scenario, subject, turn }.tests()
+        Dut { chain: Chain { bench, scenario: &scenario, subject, turn }, session }.tests()
     })
 }
 
 impl Dut<'_, '_, '_> {
     /// All tests of the scenario, once. The establishment rate comes first whatever is asked for: test phase 1 of the others goes by it.
     fn tests(&mut self) -> Result<(), Stop> {
-        let scenario = self.scenario;
+        let scenario = self.chain.scenario;
         let connections = scenario.tuples.connections;
         let established = self.establishment_figure(Kind::Establishment, connections)?;
         let Some(load_pps) = established.rate_pps.map(|pps| pps * scenario.phase2.load_fraction) else { return Ok(()) };
@@ -41,7 +49,7 @@ impl Dut<'_, '_, '_> {
             }
         }
         // Without a NAT there is no table.
-        let has_table = self.turn.design != Design::None;
+        let has_table = self.chain.turn.design != Design::None;
         if scenario.does(Kind::TearDown) && has_table {
             self.tear_down(load_pps)?;
         }
@@ -76,7 +84,7 @@ impl Dut<'_, '_, '_> {
     /// The median of earlier repetitions: only where a search begins, never where it ends.
     fn found_before(&self, test: Kind, quantity: Quantity, connections: u32) -> Option<f64> {
         let same = |figure: &&Figure| {
-            (figure.engines, figure.design, figure.test) == (self.turn.lineup, self.turn.design, test)
+            (figure.engines, figure.design, figure.test) == (self.chain.turn.lineup, self.chain.turn.design, test)
                 && (figure.quantity, figure.connections) == (quantity, connections)
         };
         self.session.record.measured.figures.iter().find(same).map(|figure| figure.median).filter(|pps| *pps > 0.0)

@@ -31,6 +31,9 @@ pub struct Scenario {
     pub capacity: Capacity,
     /// Section 5.1.
     pub scaling: Scaling,
+    /// Section 5.2.
+    #[serde(default)]
+    pub processors: Processors,
 }
 
 natrig_bench::words! {
@@ -50,6 +53,8 @@ natrig_bench::words! {
         Capacity = "table-capacity",
         /// Scaling over the number of connections (section 5.1).
         Scaling = "scaling",
+        /// Scaling over processors (section 5.2).
+        Processors = "processors",
     }
 }
 
@@ -153,6 +158,19 @@ pub struct Scaling {
     pub connections: Vec<u32>,
 }
 
+/// Scaling over processors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Processors {
+    /// Their numbers; what this machine does not have is left out.
+    pub counts: Vec<u32>,
+}
+
+impl Default for Processors {
+    fn default() -> Self {
+        Self { counts: vec![1, 2, 4, 8, 16] }
+    }
+}
+
 impl Default for Scenario {
     fn default() -> Self {
         Self {
@@ -180,6 +198,7 @@ impl Default for Scenario {
             tear_down: TearDown { connections: vec![1000, 10_000] },
             capacity: Capacity { initial: 1000, maximum: 1 << 20, beta: 0.1, gamma: 0.5, error: 1000 },
             scaling: Scaling { connections: vec![1000, 10_000] },
+            processors: Processors::default(),
         }
     }
 }

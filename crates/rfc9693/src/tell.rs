@@ -47,23 +47,27 @@ fn heading(kind: Kind) -> &'static str {
         Kind::TearDown => "Connection tear-down rate (§4.8)",
         Kind::Capacity => "Connection tracking table capacity (§4.9)",
         Kind::Scaling => "Scaling over the number of connections (§5.1)",
+        Kind::Processors => "Scaling over processors (§5.2)",
     }
 }
 
 fn table(kind: Kind, scenario: &Scenario, figures: &[&Figure]) -> Table {
-    let mut table = Table::new([
+    let columns = [
         ("quantity", Align::Left),
         ("NAT at", Align::Left),
         ("engine", Align::Left),
-        ("connections", Align::Right),
+        if kind == Kind::Processors { ("processors", Align::Right) } else { ("connections", Align::Right) },
         ("median", Align::Right),
         ("1st perc.", Align::Right),
         ("99th perc.", Align::Right),
         ("unit", Align::Left),
-        ("repetitions", Align::Right),
-    ]);
+        (if kind == Kind::Processors { "runs" } else { "repetitions" }, Align::Right),
+    ];
+    let of_one = (kind == Kind::Processors).then_some(("of n × one", Align::Right));
+    let mut table = Table::new(columns.into_iter().chain(of_one));
     let mut figures = figures.to_vec();
-    figures.sort_by_key(|figure| (figure.quantity, figure.connections, figure.engines, figure.design));
+    figures
+        .sort_by_key(|figure| (figure.quantity, figure.connections, figure.engines, figure.design, figure.processors));
     let mut before = None;
     for figure in figures {
         let quantity = if before == Some(figure.quantity) { String::new() } else { figure.quantity.to_string() };
@@ -75,17 +79,19 @@ fn table(kind: Kind, scenario: &Scenario, figures: &[&Figure]) -> Table {
         let mark = if figure.generator_bound > 0 { "≥ " } else { "" };
         let repetitions = figure.values.len() as u32;
         let of = if figure.without > 0 { format!(" of {}", repetitions + figure.without) } else { String::new() };
-        table.row([
+        let cells = [
             quantity,
             figure.design.to_string(),
             figure.engines.to_string(),
-            number(f64::from(figure.connections)),
+            number(f64::from(if kind == Kind::Processors { figure.processors } else { figure.connections })),
             format!("{mark}{median}"),
             low,
             high,
             unit.to_owned(),
             format!("{repetitions}{of}"),
-        ]);
+        ];
+        let share = figure.efficiency.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        table.row(cells.into_iter().chain(of_one.map(|_| share)));
     }
     table.note = note(kind, scenario);
     table
@@ -128,8 +134,17 @@ fn note(kind: Kind, scenario: &Scenario) -> String {
              frames: without a medium that sends bit by bit RFC 1242 §3.8 has but one definition. TL: median. WCL: 99.9th percentile. PDV: D(99.9 %) − D(min).",
             f64::from(scenario.phase2.latency_ms) / 1000.0
         ),
+        Kind::Processors => format!(
+            "{} connections, dealt out to the processors by a hash of their four tuples; on each a whole chain, Tester and device, with \
+             addresses and a table of its own. A rate, of all together, passes if every connection is established and validated and \
+             nobody is late (throughput: if no frame is lost either). Error of the searches {} and {}. The Tester takes part of each \
+             processor: only ratios are the device's.",
+            number(f64::from(scenario.tuples.connections)),
+            percent(scenario.establishment.error),
+            percent(scenario.phase2.error)
+        ),
         Kind::TearDown => "The whole table is deleted out of band: natrig's own NAT ends every session, the kernel's connections are deleted over \
-                           ctnetlink. The rate is N over that time less the time that an empty table takes (the control). Deleting entries \
+                           ctnetlink. The rate is N over that time less the time that an empty table takes (the control, the median of five). Deleting entries \
                            one by one may differ."
             .to_owned(),
         Kind::Capacity => format!(

@@ -1,10 +1,12 @@
 //! One trial: an empty table, test phase 1, validation, and perhaps test phase 2.
 
+use std::sync::Arc;
+
 use natrig_bench::devices::{Stop, Table, Turn};
 use natrig_bench::result::Quantiles;
 use natrig_bench::test::Session;
 use natrig_bench::{Account, Bench, Subject, sources_expected};
-use natrig_traffic::{Arrivals, FrameSizes, Generator, Receiver, Schedule};
+use natrig_traffic::{Arrivals, FlowSet, FrameSizes, Generator, Receiver, Schedule};
 
 use crate::Rfc9693;
 use crate::result::{Diagnosis, Figure, Phase, Quantity, Trial, Way};
@@ -14,8 +16,13 @@ use crate::tuples;
 
 /// A Device Under Test in one repetition.
 pub(crate) struct Dut<'r, 'b, 's> {
-    pub(crate) bench: &'r mut Bench<'b>,
+    pub(crate) chain: Chain<'r, 'b>,
     pub(crate) session: &'r mut Session<'s, Rfc9693>,
+}
+
+/// A Device Under Test between the ends of its Tester: all of what is measured, or one processor's part of it.
+pub(crate) struct Chain<'r, 'b> {
+    pub(crate) bench: &'r mut Bench<'b>,
     pub(crate) scenario: &'r Scenario,
     pub(crate) subject: Subject,
     /// Which it is, and in which repetition.
@@ -34,14 +41,8 @@ pub(crate) struct Offer {
 impl Dut<'_, '_, '_> {
     /// A Tester for so many connections through this device.
     pub(crate) fn tester(&self, connections: u32) -> Result<Tester, Stop> {
-        let flows =
-            tuples::connections(self.scenario, connections).map_err(|e| Stop::failed("make connections")(&e))?;
-        let sizes =
-            FrameSizes::cycle(&[self.scenario.tuples.frame_size]).map_err(|e| Stop::failed("make frames")(&e))?;
-        let (initiator, responder) = (self.subject.initiator(self.bench), self.subject.responder(self.bench));
-        let sending = Sending { initiator, responder, sizes };
-        let sources = sources_expected(self.turn.design, &self.scenario.devices.topology);
-        Tester::new(flows, sending, sources).map_err(|e| Stop::failed("make frames")(&e))
+        let flows = tuples::connections(self.chain.scenario, connections);
+        self.chain.tester(flows.map_err(|e| Stop::failed("make connections")(&e))?)
     }
 
     /// Runs a trial with test phase 1 at `phase1_pps`, and keeps it. Test phase 2 only comes after a validation that found every
@@ -53,46 +54,95 @@ impl Dut<'_, '_, '_> {
         phase1_pps: f64,
         phase2: Option<Offer>,
     ) -> Result<Trial, Stop> {
+        let number = self.session.record.measured.trials.len() as u32 + 1;
+        let mut trial = self.chain.begin(tester, number, test, phase1_pps)?;
+        if trial.is_established() {
+            self.chain.validate(tester, &mut trial)?;
+        }
+        if let Some(offer) = phase2.filter(|_| trial.is_validated()) {
+            self.chain.forward(tester, &mut trial, offer)?;
+        }
+        self.session.record.measured.trials.push(trial.clone());
+        Ok(trial)
+    }
+
+    /// Adds a value of this repetition to a figure.
+    pub(crate) fn add(
+        &mut self,
+        test: Kind,
+        quantity: Quantity,
+        connections: u32,
+        value: Option<f64>,
+        generator_bound: bool,
+    ) {
+        let about = Figure::about(&self.chain.turn, test, quantity, connections, 0);
+        self.session.record.measured.add(about, value, generator_bound);
+    }
+}
+
+impl Chain<'_, '_> {
+    /// A Tester for these connections.
+    pub(crate) fn tester(&self, flows: Arc<FlowSet>) -> Result<Tester, Stop> {
+        let sizes =
+            FrameSizes::cycle(&[self.scenario.tuples.frame_size]).map_err(|e| Stop::failed("make frames")(&e))?;
+        let (initiator, responder) = (self.subject.initiator(self.bench), self.subject.responder(self.bench));
+        let sending = Sending { initiator, responder, sizes };
+        let sources = sources_expected(self.turn.design, &self.scenario.devices.topology);
+        Tester::new(flows, sending, sources).map_err(|e| Stop::failed("make frames")(&e))
+    }
+
+    /// Empty tables, and test phase 1.
+    pub(crate) fn begin(
+        &mut self,
+        tester: &mut Tester,
+        number: u32,
+        test: Kind,
+        phase1_pps: f64,
+    ) -> Result<Trial, Stop> {
         self.subject.empty_tables(self.bench)?;
         tester.forget();
         let connections = tester.connections();
-        let count = |entries: u64, pps| (Schedule::count(entries, pps), (entries as f64 / pps * 1e9) as u64);
-        let (schedule, takes_ns) = count(u64::from(connections), phase1_pps);
+        let (schedule, takes_ns) = counted(u64::from(connections), phase1_pps);
         let phase1 = self.phase(tester, phase1_pps, Some(schedule), None, takes_ns)?;
         let tables = self.subject.entries(self.bench)?;
-        let state_table = tester.state_table_entries();
-        let mut trial = Trial {
-            number: self.session.record.measured.trials.len() as u32 + 1,
+        Ok(Trial {
+            number,
             repetition: self.turn.round,
             test,
             engines: self.turn.lineup,
             design: self.turn.design,
             connections,
-            state_table,
+            processors: 0,
+            state_table: tester.state_table_entries(),
             tables: tables.into_iter().map(Table::from).collect(),
             validation: None,
             phase2: None,
             diagnosis: Diagnosis::PhaseOneLoss,
             phase1,
-        };
-        if trial.phase1.out.received == u64::from(connections) {
-            let validation_pps = phase1_pps * self.scenario.establishment.alpha;
-            let (schedule, takes_ns) = count(state_table, validation_pps);
-            let validation = self.phase(tester, validation_pps, None, Some(schedule), takes_ns)?;
-            let all = validation.back.received == u64::from(connections);
-            trial.diagnosis = if all { Diagnosis::AllValidated } else { Diagnosis::ValidationLoss };
-            trial.validation = Some(validation);
-        }
-        if let Some(Offer { rate_pps, duration_ns }) = phase2.filter(|_| trial.is_validated()) {
-            let seed = self.turn.seed;
-            tester.shuffle_initiator(|order| tuples::shuffle(order, seed ^ INITIATOR));
-            let stream = || Some(Schedule::new(Arrivals::Constant, rate_pps, duration_ns, seed));
-            let ways = self.scenario.phase2.ways;
-            let (out, back) = (stream().filter(|_| ways != Ways::In), stream().filter(|_| ways != Ways::Out));
-            trial.phase2 = Some(self.phase(tester, rate_pps, out, back, duration_ns)?);
-        }
-        self.session.record.measured.trials.push(trial.clone());
-        Ok(trial)
+        })
+    }
+
+    /// Every entry of the state table once, in reverse.
+    pub(crate) fn validate(&mut self, tester: &mut Tester, trial: &mut Trial) -> Result<(), Stop> {
+        let validation_pps = trial.phase1.rate_pps_offered * self.scenario.establishment.alpha;
+        let (schedule, takes_ns) = counted(trial.state_table, validation_pps);
+        let validation = self.phase(tester, validation_pps, None, Some(schedule), takes_ns)?;
+        let all = validation.back.received == u64::from(trial.connections);
+        trial.diagnosis = if all { Diagnosis::AllValidated } else { Diagnosis::ValidationLoss };
+        trial.validation = Some(validation);
+        Ok(())
+    }
+
+    /// Test phase 2.
+    pub(crate) fn forward(&mut self, tester: &mut Tester, trial: &mut Trial, offer: Offer) -> Result<(), Stop> {
+        let Offer { rate_pps, duration_ns } = offer;
+        let seed = self.turn.seed;
+        tester.shuffle_initiator(|order| tuples::shuffle(order, seed ^ INITIATOR));
+        let stream = || Some(Schedule::new(Arrivals::Constant, rate_pps, duration_ns, seed));
+        let ways = self.scenario.phase2.ways;
+        let (out, back) = (stream().filter(|_| ways != Ways::In), stream().filter(|_| ways != Ways::Out));
+        trial.phase2 = Some(self.phase(tester, rate_pps, out, back, duration_ns)?);
+        Ok(())
     }
 
     fn phase(
@@ -134,31 +184,11 @@ impl Dut<'_, '_, '_> {
             generator_late: late,
         }
     }
+}
 
-    /// Adds a value of this repetition to a figure.
-    pub(crate) fn add(
-        &mut self,
-        test: Kind,
-        quantity: Quantity,
-        connections: u32,
-        value: Option<f64>,
-        generator_bound: bool,
-    ) {
-        let about = Figure {
-            engines: self.turn.lineup,
-            design: self.turn.design,
-            test,
-            quantity,
-            connections,
-            values: Vec::new(),
-            median: 0.0,
-            percentile_1: 0.0,
-            percentile_99: 0.0,
-            generator_bound: 0,
-            without: 0,
-        };
-        self.session.record.measured.add(about, value, generator_bound);
-    }
+/// So many frames at a rate, and how long that takes.
+fn counted(frames: u64, rate_pps: f64) -> (Schedule, u64) {
+    (Schedule::count(frames, rate_pps), (frames as f64 / rate_pps * 1e9) as u64)
 }
 
 /// The Initiator's order in test phase 2 must not be the Responder's: neighbours in both would be neighbours in the table.

@@ -8,7 +8,7 @@ mod settings;
 use std::fmt::Display;
 
 pub use range::{Loads, PLAIN_LOSS_RATIO, Range};
-pub use rounds::{Turn, in_rounds};
+pub use rounds::{Turn, in_rounds, in_rounds_beside};
 pub use settings::Settings;
 
 use schemars::JsonSchema;

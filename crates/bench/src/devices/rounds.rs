@@ -8,7 +8,7 @@ use rand_pcg::Pcg64Mcg;
 use super::Stop;
 use crate::bed::{Bench, Subject};
 use crate::carrier::Carrier;
-use crate::engine::Engines;
+use crate::engine::{EngineError, Engines};
 use crate::result::Status;
 use crate::scenario::{Design, Lineup, Scenario};
 use crate::test::{Session, Test, TestError};
@@ -39,6 +39,30 @@ pub fn in_rounds<T: Test>(
     rounds: u32,
     mut measure: impl FnMut(&mut Bench<'_>, &mut Session<'_, T>, Subject, Turn) -> Result<(), Stop>,
 ) -> Result<Status, TestError> {
+    in_rounds_beside(
+        session,
+        std::slice::from_ref(world),
+        frame_len_max,
+        rounds,
+        |benches, session, mut subjects, turn| match (benches, subjects.pop()) {
+            ([bench], Some(subject)) => measure(bench, session, subject, turn),
+            (_, _) => Ok(()),
+        },
+    )
+}
+
+/// The same with several worlds at once, alike but for addresses and places: each turn has a subject in each of them.
+///
+/// # Errors
+/// [`TestError`].
+pub fn in_rounds_beside<T: Test>(
+    session: &mut Session<'_, T>,
+    worlds: &[Scenario],
+    frame_len_max: usize,
+    rounds: u32,
+    mut measure: impl FnMut(&mut [Bench<'_>], &mut Session<'_, T>, Vec<Subject>, Turn) -> Result<(), Stop>,
+) -> Result<Status, TestError> {
+    let Some(world) = worlds.first() else { return Ok(Status::Complete) };
     if world.needs_nft() && nft::find().is_none() {
         return Err(TestError::Environment(format!("set up the kernel's NAT: {}", nft::NftError::Missing)));
     }
@@ -47,24 +71,34 @@ pub fn in_rounds<T: Test>(
     if carrier == Carrier::Memory {
         "memory".clone_into(&mut session.record.environment.mode);
     }
-    let engines = Engines::new(world).map_err(|error| TestError::Failed(format!("make the translators: {error}")))?;
+    let engines = worlds.iter().map(Engines::new).collect::<Result<Vec<Engines>, EngineError>>();
+    let engines = engines.map_err(|error| TestError::Failed(format!("make the translators: {error}")))?;
     session.phase("building the world", 0.0);
-    let (environment, warnings) = (&mut session.record.environment, &mut session.record.warnings);
     let cancel = session.cancel;
-    let mut bench = Bench::open(world, &engines, &carrier, frame_len_max, cancel, environment, warnings)?;
-    let outcome = all(&mut bench, session, world, rounds, &mut measure);
-    bench.close(&mut session.record.warnings);
+    let mut benches = Vec::new();
+    for (world, engines) in worlds.iter().zip(&engines) {
+        let mut environment = session.record.environment.clone();
+        let warnings = &mut session.record.warnings;
+        benches.push(Bench::open(world, engines, &carrier, frame_len_max, cancel, &mut environment, warnings)?);
+        let placed = std::mem::take(&mut session.record.environment.placement);
+        session.record.environment = environment;
+        session.record.environment.placement.splice(0..0, placed);
+    }
+    let outcome = all(&mut benches, session, world, rounds, &mut measure);
+    for bench in benches {
+        bench.close(&mut session.record.warnings);
+    }
     outcome.map_or_else(Stop::outcome, |()| Ok(Status::Complete))
 }
 
 fn all<T: Test>(
-    bench: &mut Bench<'_>,
+    benches: &mut [Bench<'_>],
     session: &mut Session<'_, T>,
     world: &Scenario,
     rounds: u32,
-    measure: &mut impl FnMut(&mut Bench<'_>, &mut Session<'_, T>, Subject, Turn) -> Result<(), Stop>,
+    measure: &mut impl FnMut(&mut [Bench<'_>], &mut Session<'_, T>, Vec<Subject>, Turn) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
-    let lineups: Vec<Lineup> = bench.lineups().collect();
+    let lineups: Vec<Lineup> = benches.first().map_or_else(Vec::new, |bench| bench.lineups().collect());
     let mut devices: Vec<(usize, Design)> =
         (0..lineups.len()).flat_map(|world_nr| world.designs.iter().map(move |design| (world_nr, *design))).collect();
     let mut rng = Pcg64Mcg::seed_from_u64(world.seed);
@@ -75,11 +109,13 @@ fn all<T: Test>(
             let lineup = lineups[world_nr];
             let done = (f64::from(round - 1) + nth as f64 / devices.len() as f64) / f64::from(rounds);
             session.phase(&format!("round {round}: design {design} of {lineup}"), done);
-            let subject = Subject::new(bench, world_nr, design, seed)?;
-            measure(bench, session, subject, Turn { lineup, design, round, seed })?;
+            let subject = |bench: &Bench<'_>| Subject::new(bench, world_nr, design, seed);
+            let subjects = benches.iter().map(subject).collect::<Result<Vec<Subject>, EngineError>>()?;
+            measure(benches, session, subjects, Turn { lineup, design, round, seed })?;
             if round == 1 && nth + 1 == devices.len() {
-                let noted = bench.note_kernel_settings(&mut session.record.environment);
-                noted.map_err(|error| Stop::failed("read the kernel's settings")(&error))?;
+                // The others are alike.
+                let noted = benches.first().map(|bench| bench.note_kernel_settings(&mut session.record.environment));
+                noted.transpose().map_err(|error| Stop::failed("read the kernel's settings")(&error))?;
             }
             session.save();
         }
