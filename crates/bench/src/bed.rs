@@ -14,7 +14,7 @@ use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
 use crate::carrier::Carrier;
 use crate::engine::{EngineError, Engines};
-use crate::result::{Dropped, Environment, KernelActivity, LinkFacts, Noise, Place, Role};
+use crate::result::{Dropped, Environment, KernelActivity, LinkFacts, NO_TAP, Noise, Place, Role};
 use crate::rig::{self, Layers, PhaseEnd, Placed, RigError, Session, Talk};
 use crate::scenario::{Design, Engine, Lineup, Placement, Scenario};
 use crate::world::{KernelError, World, WorldError, Worlds, kernel_drops};
@@ -423,7 +423,7 @@ pub(crate) fn layers(
 }
 
 fn no_tap((place, why): &(Place, OpenError)) -> String {
-    format!("no tap at the {place}, where the kernel forwards: {why}")
+    format!("{NO_TAP} {place}, where the kernel forwards: {why}")
 }
 
 fn stage_drops(place: Place, stage: &Stage, before: &StageCounts, drops: &mut Vec<Dropped>) {

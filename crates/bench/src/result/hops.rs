@@ -3,6 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Place, Quantiles};
 
+/// How a note on links begins that says why frames are not stamped where the kernel forwards.
+pub const NO_TAP: &str = "no tap at the";
+
 /// A point on the way to the servers at which frames are stamped, all by one clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

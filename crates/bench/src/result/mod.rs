@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Design, FrameSize, Lineup, Scenario};
 use crate::stats;
 
-pub use hops::{Hops, Leg, Noise, TableCount, Tail, Tap};
+pub use hops::{Hops, Leg, NO_TAP, Noise, TableCount, Tail, Tap};
 pub use judged::{
     AaFigure, AaResult, CurvePoint, Figure, Independent, Judged, RoundFigures, Sequential, SequentialComparison,
     StampCost,

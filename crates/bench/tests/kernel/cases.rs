@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-use natrig_bench::result::{Invalid, LinkFacts, Place, Program, Purpose, Role, RunResult, Status, Tap, Trial};
+use natrig_bench::result::{Invalid, LinkFacts, NO_TAP, Place, Program, Purpose, Role, RunResult, Status, Tap, Trial};
 use natrig_bench::scenario::{
     Design, Engine, FrameMix, FrameSize, KernelAddress, KernelWork, Lineup, PortRange, Rate, Scenario, TrafficDirection,
 };
@@ -101,7 +101,7 @@ fn check(result: &RunResult) {
 /// Where trials were stamped, there is a time for each layer, whoever stands there; or it is said why there is not.
 fn check_hops(result: &RunResult) {
     let untapped = |place: Place| {
-        let word = format!("no tap at the {place}, where the kernel forwards: ");
+        let word = format!("{NO_TAP} {place}, where the kernel forwards: ");
         result.environment.link.notes.iter().any(|note| note.starts_with(&word))
     };
     for trial in result.trials.iter().filter(|trial| trial.stamped && trial.received > 0) {
@@ -255,7 +255,7 @@ pub(crate) fn a_tap_by_another_clock() {
     scenario.designs = vec![Design::Gateway];
     scenario.limits.max_retries = 0;
     let result = measure_over(&scenario, &by_rule()).unwrap();
-    if result.environment.link.notes.iter().any(|note| note.starts_with("no tap at")) {
+    if result.environment.link.notes.iter().any(|note| note.starts_with(NO_TAP)) {
         skip("no taps in the kernel here");
     }
     let mut stamped = result.trials.iter().filter(|trial| trial.stamped).peekable();

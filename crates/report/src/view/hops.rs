@@ -1,6 +1,6 @@
 //! Where frames spend their time on the way, where the slowest lost theirs, and what knowing that costs.
 
-use natrig_bench::result::{Hops, Independent, Leg, Quantiles, RunResult, StampCost, Tap};
+use natrig_bench::result::{Hops, Independent, Leg, NO_TAP, Quantiles, RunResult, StampCost, Tap};
 use natrig_bench::scenario::{Engine, Lineup};
 use natrig_bench::stats::Verdict;
 
@@ -20,7 +20,8 @@ pub(crate) fn document(result: &RunResult) -> Document {
         document.push(Block::Table(legs(&stamped)));
         let tails = stamped.iter().filter_map(|(name, hops)| tail(name, hops));
         let lineups = cells.iter().filter(|cell| cell.summary.hops.is_some()).map(|cell| cell.summary.engines);
-        document.push(Block::Bullets(tails.chain(untapped(lineups.zip(&stamped))).collect()));
+        let untapped = untapped(lineups.zip(&stamped), &result.environment.link.notes);
+        document.push(Block::Bullets(tails.chain(untapped).collect()));
         document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
     }
     document.blocks.extend(compare::engines(result).blocks);
@@ -89,8 +90,8 @@ fn tail(name: &str, hops: &Hops) -> Option<String> {
     ))
 }
 
-/// Legs that lead across boxes without taps, and why these have none.
-fn untapped<'a>(stamped: impl Iterator<Item = (Lineup, &'a (String, &'a Hops))>) -> Vec<String> {
+/// Legs that lead across boxes without taps, and why these have none: that is among the notes on links.
+fn untapped<'a>(stamped: impl Iterator<Item = (Lineup, &'a (String, &'a Hops))>, notes: &[String]) -> Vec<String> {
     let mut legs: Vec<(String, Vec<&str>)> = Vec::new();
     for (lineup, (name, hops)) in stamped {
         for Leg { from, to, .. } in &hops.legs {
@@ -112,7 +113,9 @@ fn untapped<'a>(stamped: impl Iterator<Item = (Lineup, &'a (String, &'a Hops))>)
     let said = |(leg, names): (String, Vec<&str>)| {
         format!("{}: {leg}; the kernel forwards there, and no program of natrig's stamps its frames", names.join(", "))
     };
-    legs.into_iter().map(said).collect()
+    let why = notes.iter().filter(|note| !legs.is_empty() && note.starts_with(NO_TAP)).cloned();
+    let why: Vec<String> = why.collect();
+    legs.into_iter().map(said).chain(why).collect()
 }
 
 fn tap(tap: Tap) -> &'static str {
@@ -173,4 +176,32 @@ fn convolved(together: &[(String, &Independent)]) -> Table {
 
 fn time_or_absent(ns: Option<u64>) -> String {
     ns.map_or_else(|| ABSENT.to_owned(), |ns| figure(Quantity::Time, ns as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hops(way: &[Tap]) -> Hops {
+        let leg = |pair: &[Tap]| Leg { from: pair[0], to: pair[1], time: Quantiles::default(), tail_share: None };
+        Hops { one_in: 1, samples: 1, legs: way.windows(2).map(leg).collect(), tail: None }
+    }
+
+    #[test]
+    fn boxes_without_taps_are_told_with_the_reason() {
+        use Tap::{GatewayIn, GatewayOut, Intended, NodeIn, NodeOut, Received, Sent};
+        let lineup = Lineup { node: Engine::Userspace, gateway: Engine::Nftables };
+        let notes = ["processors may sleep".to_owned(), format!("{NO_TAP} gateway: not permitted")];
+        let told = |way: &[Tap]| {
+            let hops = hops(way);
+            let stamped = [("none".to_owned(), &hops), ("both".to_owned(), &hops)];
+            untapped(stamped.iter().map(|stamped| (lineup, stamped)), &notes)
+        };
+        let [leg, why] = &told(&[Intended, Sent, NodeIn, NodeOut, Received])[..] else { panic!("two lines") };
+        assert!(
+            leg.starts_with("none, both: no tap at the gateway") && leg.contains("“out of the node” to “received”")
+        );
+        assert_eq!(*why, notes[1]);
+        assert!(told(&[Intended, Sent, NodeIn, NodeOut, GatewayIn, GatewayOut, Received]).is_empty());
+    }
 }
