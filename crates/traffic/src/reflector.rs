@@ -39,6 +39,9 @@ pub struct Reflector {
 /// Frames taken in at once: they come into the nearest cache as the link finds them and are still there when they are looked at.
 const PORTION: usize = 128;
 
+/// A burst is so many whole portions: [`Reflector::poll`] has no room for more answers.
+const _: () = assert!(BURST_MAX.is_multiple_of(PORTION));
+
 /// Bytes kept per answer.
 const SLOT: usize = 1536;
 
@@ -91,9 +94,11 @@ impl Reflector {
         };
         let mut arrived = 0;
         while arrived < BURST_MAX {
-            match link.recv(PORTION.min(BURST_MAX - arrived), &mut take_in)? {
-                0 => break,
-                received => arrived += received,
+            let received = link.recv(PORTION, &mut take_in)?;
+            arrived += received;
+            // Less than was asked for: there is no more. To ask again may be a call of the kernel.
+            if received < PORTION {
+                break;
             }
         }
         if !self.held_lens.is_empty() {
