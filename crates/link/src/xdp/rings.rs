@@ -73,9 +73,9 @@ impl<T: Entry> Producer<T> {
         Ok(Self { shared: Shared::new(fd, offset, offsets, entries)?, produced: 0 })
     }
 
-    /// Writes an entry. The caller never has more entries in a ring than it has room for, as there are no more chunks than that.
+    /// Writes an entry. The caller never has more entries in a ring than it has room for, as there are no more chunks than that. The kernel's
+    /// index does not say so: it hands frames over first, and then tells which entries it took for them (`xsk_flush` in `net/xdp/xsk.c`).
     pub(super) fn push(&mut self, entry: T) {
-        debug_assert!(self.pending() < self.shared.entries);
         // SAFETY: the entry is past the published index, so the kernel does not look at it.
         unsafe { self.shared.entry(self.produced).write(entry) };
         self.produced = self.produced.wrapping_add(1);
