@@ -6,6 +6,7 @@
 
 mod blocks;
 pub(crate) mod checksum;
+mod merge;
 mod oversize;
 mod receive;
 pub(crate) mod socket;
@@ -27,7 +28,8 @@ pub struct PacketOptions {
     /// on a veth with transmit checksum offload on.
     pub complete_checksums: bool,
     /// Cuts frames that the kernel has merged, or has not cut yet because nobody on their way needed it, into those that they stand for,
-    /// with their checksums. Only with [`Reception::Slots`]; without it they count as truncated.
+    /// with their checksums; and has the kernel send as one what follows each other of a TCP connection. Only with
+    /// [`Reception::Slots`]; without it they count as truncated.
     pub cut_merged: bool,
     /// How the kernel hands frames over.
     pub reception: Reception,
@@ -137,7 +139,9 @@ impl PacketLink {
         let (fd, index) = socket::open(interface)?;
         let oversize = if options.cut_merged {
             let oversize = oversize::Oversize::new(fd.as_fd(), options.frame_len_max)?;
-            Some((oversize, socket::open_for_sending(index)?))
+            let sending = socket::open_for_sending(index)?;
+            oversize::Oversize::sending(sending.as_fd())?;
+            Some((oversize, sending))
         } else {
             None
         };
@@ -153,7 +157,7 @@ impl PacketLink {
             notes.push("partial checksums are completed on reception".to_owned());
         }
         if options.cut_merged {
-            notes.push("frames that the kernel has merged are cut on reception".to_owned());
+            notes.push("frames that the kernel has merged are cut on reception, and merged again when sent".to_owned());
         }
         // Bound last: the ring is in place when the first frame arrives.
         socket::bind(fd.as_fd(), index)?;
@@ -163,7 +167,11 @@ impl PacketLink {
         }
         Ok(Self {
             ring,
-            batch: transmit::Batch::new(),
+            batch: if options.cut_merged {
+                transmit::Batch::merging(crate::mtu(interface)? as usize + oversize::ETHERNET)
+            } else {
+                transmit::Batch::new()
+            },
             fd,
             oversize,
             stats: LinkStats::default(),

@@ -19,7 +19,7 @@ const META_TYPE: usize = 1;
 const META_PIECE_LEN: usize = 4;
 
 const TYPE_NONE: u8 = 0;
-const TYPE_TCP4: u8 = 1;
+pub(super) const TYPE_TCP4: u8 = 1;
 const TYPE_UDP: u8 = 5;
 /// Beside a type: the first piece alone carries CWR.
 const TYPE_ECN: u8 = 0x80;
@@ -31,11 +31,11 @@ const PIECES: usize = 64;
 /// Room for copies on the socket: some hundred frames. Without the privilege to exceed the administrator's limit there is less.
 const QUEUE_BYTES: i32 = 16 << 20;
 
-const ETHERNET: usize = 14;
-const TCP: u8 = 6;
+pub(super) const ETHERNET: usize = 14;
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
-const FLAG_FIN: u8 = 0x01;
-const FLAG_PSH: u8 = 0x08;
+pub(super) const FLAG_FIN: u8 = 0x01;
+pub(super) const FLAG_PSH: u8 = 0x08;
 const FLAG_CWR: u8 = 0x80;
 
 /// A frame that is being cut, and room for its pieces.
@@ -73,6 +73,11 @@ impl Oversize {
             .or_else(|_| sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &QUEUE_BYTES))
             .map_err(|source| OpenError::System { what: "size the receive buffer", source })?;
         Ok(Self::with_room_for(frame_len_max))
+    }
+
+    /// Has the socket that is sent through ask in front of each frame what that stands for.
+    pub(super) fn sending(fd: BorrowedFd<'_>) -> Result<(), OpenError> {
+        socket::option(fd, libc::PACKET_VNET_HDR, &1i32, "tell about merged frames")
     }
 
     fn with_room_for(frame_len_max: usize) -> Self {
@@ -210,7 +215,7 @@ impl Cut {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use natrig_wire::{ipv4, tcp, udp};
     use std::net::Ipv4Addr;
@@ -226,7 +231,7 @@ mod tests {
     }
 
     /// A packet of `payload` bytes, numbered so that no two places look alike, with its checksums left undone.
-    fn merged(protocol: u8, payload: usize) -> Vec<u8> {
+    pub(in crate::packet) fn merged(protocol: u8, payload: usize) -> Vec<u8> {
         let header = if protocol == TCP { 20 } else { 8 };
         let mut frame = vec![0; 34 + header];
         frame.extend((0..payload).map(|at| (at / 7) as u8));
@@ -251,7 +256,7 @@ mod tests {
         frame
     }
 
-    fn cut(kind: u8, piece_len: u16, frame: &[u8]) -> Option<Vec<Vec<u8>>> {
+    pub(in crate::packet) fn cut(kind: u8, piece_len: u16, frame: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut oversize = Oversize::with_room_for(1514);
         if !oversize.take(&meta(kind, piece_len), frame) {
             return None;

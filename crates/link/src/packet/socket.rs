@@ -69,6 +69,11 @@ pub(crate) fn bypass_queueing(fd: BorrowedFd<'_>) -> io::Result<()> {
     sys::set_option(fd, SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1i32)
 }
 
+/// Sends through the queueing discipline, as every other socket.
+pub(crate) fn end_bypass(fd: BorrowedFd<'_>) -> io::Result<()> {
+    sys::set_option(fd, SOL_PACKET, libc::PACKET_QDISC_BYPASS, &0i32)
+}
+
 /// Starts the reception of all frames of the interface with that index.
 pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32) -> Result<(), OpenError> {
     bind_to(fd, index, libc::ETH_P_ALL as u16)

@@ -181,6 +181,20 @@ pub(crate) fn set_mtu(interface: &str, mtu: i32) {
     ioctl(interface, libc::SIOCSIFMTU, |_| {}, |request| request.ifr_ifru.ifru_mtu = mtu);
 }
 
+/// Switches segmentation and checksums in the interface off (linux/ethtool.h).
+pub(crate) fn offloads_off(interface: &str) {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const ETHTOOL_STXCSUM: u32 = 0x17;
+    const ETHTOOL_STSO: u32 = 0x1f;
+    const ETHTOOL_SGSO: u32 = 0x24;
+    for command in [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_STXCSUM] {
+        let mut value = [command, 0];
+        let data = value.as_mut_ptr().cast();
+        // The kernel reads and writes a `struct ethtool_value`, which outlives the call.
+        ioctl(interface, SIOCETHTOOL, |_| {}, |request| request.ifr_ifru.ifru_data = data);
+    }
+}
+
 fn ioctl(
     interface: &str,
     number: libc::Ioctl,

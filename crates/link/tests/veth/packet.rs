@@ -1,12 +1,14 @@
 //! AF_PACKET links, with and without pnet.
 
 use crate::common::{self, Direction};
-use crate::netns::{in_fresh_namespace, send_partial_checksum, set_up, veth_pair};
+use crate::netns::{in_fresh_namespace, offloads_off, send_partial_checksum, set_up, veth_pair};
 use crate::property;
 use natrig_link::packet::{Fanout, FanoutBy, PacketLink, PacketOptions, Reception};
 use natrig_link::pnet::PnetLink;
 use natrig_link::wait::{self, Woken};
 use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkKind, LinkStats, OpenError, RecvError, SendError};
+use natrig_wire::{Frame, ipv4, tcp};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -51,7 +53,7 @@ fn frames_of_virtual_lans_keep_their_tags() {
             tagged[0] = 2;
             tagged[12..18].copy_from_slice(&[0x81, 0, 0x20, 5, 0x08, 0]);
             let mut frame = tagged.clone();
-            assert_eq!(left.send(&[natrig_wire::Frame::new(&mut frame, 64)], &[0]).unwrap(), 1);
+            assert_eq!(left.send(&[Frame::new(&mut frame, 64)], &[0]).unwrap(), 1);
             let deadline = Instant::now() + Duration::from_secs(10);
             let mut seen = Vec::new();
             while seen.is_empty() && Instant::now() < deadline {
@@ -177,7 +179,7 @@ fn an_interface_that_goes_down_is_an_error() {
             let answers: Vec<_> = (0..10_000).map(|_| link.recv(BURST_MAX, &mut |_| {})).collect();
             assert!(answers.iter().any(|answer| matches!(answer, Err(RecvError::Down))), "{:?}", link.describe());
             let mut bytes = common::frame_bytes(0, 0, 60);
-            let frames = [natrig_wire::Frame::new(&mut bytes, 60)];
+            let frames = [Frame::new(&mut bytes, 60)];
             let answer = link.send(&frames, &[0]);
             assert!(matches!(answer, Err(SendError::Down)), "{answer:?} {:?}", link.describe());
         }
@@ -233,4 +235,55 @@ fn partial_checksums_are_completed_if_asked() {
         assert_eq!(received(&mut completing), expected);
         assert_eq!(received(&mut in_blocks), expected);
     });
+}
+
+/// The first segments of a connection, 1448 bytes each.
+fn segments(count: u16) -> Vec<Vec<u8>> {
+    let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+    let one = |number: u16| {
+        let mut frame = vec![number as u8; 14 + 20 + 20 + 1448];
+        frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
+        let ip = ipv4::Repr { src, dst, protocol: 6, ttl: 64, ident: number, dont_fragment: true, payload_len: 1468 };
+        let tcp =
+            tcp::Repr { src_port: 1, dst_port: 2, seq: u32::from(number) * 1448, ack: 5, flags: 0x10, window: 99 };
+        tcp.emit(&mut frame[34..]).unwrap();
+        tcp::Packet::new_checked(&mut frame[34..]).unwrap().fill_checksum(src, dst);
+        ip.emit(&mut frame[14..]).unwrap();
+        frame
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn what_was_cut_leaves_as_one() {
+    in_fresh_namespace("packet::what_was_cut_leaves_as_one", || {
+        veth_pair("left", "right", 1);
+        // As many as an IPv4 packet holds, and the others.
+        what_was_cut_leaves_as(2);
+        offloads_off("left");
+        what_was_cut_leaves_as(60);
+    });
+}
+
+/// Sixty segments by so many frames.
+fn what_was_cut_leaves_as(frames_seen: u64) {
+    let merging = PacketOptions { cut_merged: true, complete_checksums: true, ..PacketOptions::default() };
+    let mut left = PacketLink::open("left", &merging).unwrap();
+    let mut cutting = PacketLink::open("right", &merging).unwrap();
+    let mut plain = PacketLink::open("right", &PacketOptions::default()).unwrap();
+    let sent = segments(60);
+    let mut copies = sent.clone();
+    let frames: Vec<Frame<'_>> = copies.iter_mut().map(|bytes| Frame::whole(bytes)).collect();
+    assert_eq!(left.send(&frames, &(0..60).collect::<Vec<u16>>()).unwrap(), 60);
+    assert_eq!((left.stats().tx_frames, left.stats().tx_bytes), (60, 60 * 1502));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    while seen.len() < 60 && Instant::now() < deadline {
+        cutting.recv(BURST_MAX, &mut |burst| seen.extend(burst.iter().map(|frame| frame.bytes().to_vec()))).unwrap();
+    }
+    assert_eq!(seen.len(), 60);
+    plain.recv(BURST_MAX, &mut |_| {}).unwrap();
+    let stats = plain.stats();
+    assert_eq!(stats.rx_frames + stats.rx_truncated, frames_seen, "{stats:?}");
+    assert!(sent == seen, "each as it was");
 }
