@@ -126,8 +126,10 @@ const CPS_FRAMES_PPS: u32 = 50_000;
 /// Source ports from 1024 up.
 const SRC_PORTS_MAX: u32 = 64_512;
 
-/// Sessions towards a server, at most: well below what any profile's port range allows.
-const SESSIONS_PER_SERVER: u32 = 16_128;
+/// Sessions towards a server: few of the ports that any profile has for it, so that no allocator that gives up early refuses one. Only
+/// where there would be more than [`SERVERS_MAX`] servers there are more.
+const SESSIONS_PER_SERVER: u32 = 4032;
+const SERVERS_MAX: u32 = 64;
 
 impl Suite {
     /// What a scenario measures in CSIT's words, unless its flows are not the same number for each pod, or its rate is fixed and it does
@@ -189,7 +191,8 @@ impl Suite {
             topology.pods.first = [10, 64, 1, 0].into();
         }
         topology.pods.count = self.hosts;
-        topology.internet.server_count = sessions.div_ceil(SESSIONS_PER_SERVER).max(topology.internet.server_count);
+        topology.internet.server_count =
+            sessions.div_ceil(SESSIONS_PER_SERVER).min(SERVERS_MAX).max(topology.internet.server_count);
         let traffic = &mut scenario.traffic;
         traffic.flows = sessions;
         let first = (u16::MAX - u16::try_from(self.ports - 1).unwrap_or(u16::MAX)).min(traffic.src_ports.first);
