@@ -22,7 +22,9 @@ use crate::engine::{EngineError, Engines};
 use crate::experiment::{Experiment, Measured, Offer, SetupError, frame_sizes};
 use crate::result::{Environment, Invalid, Purpose, RunResult, Status, TcpCheck, Trial};
 use crate::scenario::{Measure, Rate, Scenario, Search};
-use crate::search::ndr::{NdrConfig, NdrConfigError, NdrSearch, Outcome, ReportError, Step, Validity};
+use crate::search::ndr::{
+    NdrConfig, NdrConfigError, NdrSearch, Outcome, PLAIN_LOSS_RATIO, ReportError, Step, Validity,
+};
 use crate::summary::{Key, Summaries};
 use crate::tcp_check;
 use crate::world::{KernelError, WorldError};
@@ -366,9 +368,6 @@ impl Running<'_, '_> {
         self.bench.cancel.load(Ordering::Relaxed)
     }
 }
-
-/// Above this share of lost frames a trial is overload, not a stall: it is not repeated.
-const PLAIN_LOSS_RATIO: f64 = 0.05;
 
 fn ndr_config(measure: &Measure, search: Search, hint_pps: Option<f64>) -> NdrConfig {
     NdrConfig {

@@ -7,6 +7,7 @@ use natrig_bench::result::{
 };
 use natrig_bench::stats::{Better, CHANGE_RUNS_MIN, Verdict};
 
+use crate::answer::capitalised;
 use crate::digest::frames;
 use crate::document::{Align, Block, Document, Table};
 use crate::numbers::{counted, percent};
@@ -16,10 +17,9 @@ pub fn compared(compared: &Compared) -> Document {
     let mut document = Document::default();
     document.heading("What changed");
     let [base, new] = &compared.sides;
-    document.push(Block::Bullets(vec![format!("base: {base}"), format!("new: {new}")]));
-    document.text(format!("{}.", sentence(&compared.how)));
-    document.push(Block::Bullets(compared.cautions.clone()));
-    document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
+    document.bullets(vec![format!("base: {base}"), format!("new: {new}")]);
+    document.text(format!("{}.", capitalised(&compared.how)));
+    document.bullets(compared.cautions.clone());
     if !compared.differences.is_empty() {
         let differences = compared.differences.iter().map(|(name, base, new)| format!("{name}: {base} against {new}"));
         document.push(Block::Alarm(
@@ -147,11 +147,6 @@ fn verdict(verdict: Verdict, better: Better) -> String {
         }
         Verdict::Inconclusive { detectable: None } => "inconclusive: too few blocks to show anything".to_owned(),
     }
-}
-
-fn sentence(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Where levels changed in a history.

@@ -103,6 +103,13 @@ impl Document {
         self.push(Block::Text(text.into()));
     }
 
+    /// Further bullets, if there are any.
+    pub fn bullets(&mut self, items: Vec<String>) {
+        if !items.is_empty() {
+            self.push(Block::Bullets(items));
+        }
+    }
+
     /// For a terminal.
     pub fn terminal(&self, options: Options) -> String {
         let mut page = Page::new(options.color, options.width.clamp(WIDTH_MIN, WIDTH_MAX));

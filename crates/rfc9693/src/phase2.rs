@@ -10,8 +10,8 @@ use crate::result::{LossPoint, Phase, Quantity, Trial};
 use crate::scenario::{Kind, Ways};
 use crate::trial::{Dut, Offer};
 
-/// The lowest throughput searched for, frames per second.
-const MIN_PPS: f64 = 1000.0;
+/// The lowest throughput searched for, frames per second of each processor.
+pub(crate) const MIN_PPS: f64 = 1000.0;
 
 impl Dut<'_, '_, '_> {
     /// A trial whose connections all stand, with its test phase 2; one whose connections do not, or in which the Tester was late although

@@ -16,14 +16,12 @@ use natrig_link::affinity;
 use natrig_traffic::FlowSet;
 
 use crate::Rfc9693;
+use crate::phase2::MIN_PPS;
 use crate::result::{Figure, Phase, Quantity, Trial};
 use crate::scenario::{Kind, Scenario};
 use crate::talk::Tester;
 use crate::trial::{Chain, Offer};
 use crate::tuples;
-
-/// The lowest throughput searched for, frames per second of each processor.
-const MIN_PPS: f64 = 1000.0;
 
 /// Runs the test, on as many of the processors that are asked for as there are.
 pub(crate) fn run(
@@ -178,11 +176,8 @@ impl Device<'_, '_, '_> {
         Ok(trials)
     }
 
-    /// The median of earlier repetitions: only where a search begins.
     fn found_before(&self, quantity: Quantity, connections: u32, processors: u32) -> Option<f64> {
-        let about = self.about(quantity, connections, processors)?;
-        let known = self.session.record.measured.figures.iter().find(|figure| figure.is_like(&about))?;
-        Some(known.median).filter(|pps| *pps > 0.0)
+        self.session.record.measured.found_before(&self.about(quantity, connections, processors)?)
     }
 
     fn add(&mut self, quantity: Quantity, connections: u32, processors: u32, value: Option<f64>) {

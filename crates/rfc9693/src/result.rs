@@ -259,7 +259,7 @@ impl Figure {
     }
 
     /// True if it is about the same.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         let of = |figure: &Self| {
             let about = (figure.engines, figure.design, figure.test, figure.quantity);
             (about, figure.connections, figure.processors)
@@ -275,6 +275,12 @@ impl Figure {
 }
 
 impl Measured {
+    /// The median of earlier repetitions: only where a search begins, never where it ends.
+    pub(crate) fn found_before(&self, about: &Figure) -> Option<f64> {
+        let known = self.figures.iter().find(|figure| figure.is_like(about))?;
+        Some(known.median).filter(|pps| *pps > 0.0)
+    }
+
     /// Adds one repetition's value, or that there is none.
     pub(crate) fn add(&mut self, about: Figure, value: Option<f64>, generator_bound: bool) {
         let at = self.figures.iter().position(|figure| figure.is_like(&about)).unwrap_or_else(|| {

@@ -81,12 +81,7 @@ impl Dut<'_, '_, '_> {
         Ok(found)
     }
 
-    /// The median of earlier repetitions: only where a search begins, never where it ends.
     fn found_before(&self, test: Kind, quantity: Quantity, connections: u32) -> Option<f64> {
-        let same = |figure: &&Figure| {
-            (figure.engines, figure.design, figure.test) == (self.chain.turn.lineup, self.chain.turn.design, test)
-                && (figure.quantity, figure.connections) == (quantity, connections)
-        };
-        self.session.record.measured.figures.iter().find(same).map(|figure| figure.median).filter(|pps| *pps > 0.0)
+        self.session.record.measured.found_before(&Figure::about(&self.chain.turn, test, quantity, connections, 0))
     }
 }

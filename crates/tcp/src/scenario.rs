@@ -53,13 +53,8 @@ pub struct ConnectionRate {
     /// The search ends when the bounds are this share apart.
     pub error: f64,
     /// How often a trial that lost at most 5 % is repeated before its rate has failed (loss verification, ETSI GS NFV-TST 009 §12.3.3).
-    #[serde(default = "once")]
+    #[serde(default = "one")]
     pub confirm: u32,
-}
-
-/// A single trial with little loss may say more about the machine than about the device.
-const fn once() -> u32 {
-    1
 }
 
 const fn one() -> u32 {
@@ -121,7 +116,8 @@ impl Default for Scenario {
                 min_cps: 1000,
                 max_cps: 4_000_000,
                 error: 0.05,
-                confirm: once(),
+                // A single trial with little loss may say more about the machine than about the device.
+                confirm: 1,
             },
             churn: Churn {
                 background: 2000,

@@ -7,7 +7,7 @@ mod settings;
 
 use std::fmt::Display;
 
-pub use range::{Loads, PLAIN_LOSS_RATIO, Range};
+pub use range::{Loads, Range};
 pub use rounds::{Turn, in_rounds, in_rounds_beside};
 pub use settings::Settings;
 

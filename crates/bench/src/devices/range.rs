@@ -1,7 +1,7 @@
 //! Which rates such a test searches, and that there is something to search.
 
 use super::Stop;
-use crate::search::ndr::{NdrConfig, NdrSearch};
+use crate::search::ndr::{NdrConfig, NdrSearch, PLAIN_LOSS_RATIO};
 use crate::settings::{Fault, Spots};
 
 /// Which rates to search.
@@ -21,9 +21,6 @@ pub struct Range {
 
 /// A search that ends without an answer has gone wrong.
 const TRIALS_MAX: u32 = 60;
-
-/// Above this share of lost frames it is overload, not a stall: such a trial is not repeated.
-pub const PLAIN_LOSS_RATIO: f64 = 0.05;
 
 impl Range {
     /// The binary search that RFC 9693 recommends: a rate passes or fails at its first trial, unless that is to be confirmed.

@@ -77,12 +77,10 @@ pub fn in_rounds_beside<T: Test>(
     let cancel = session.cancel;
     let mut benches = Vec::new();
     for (world, engines) in worlds.iter().zip(&engines) {
-        let mut environment = session.record.environment.clone();
-        let warnings = &mut session.record.warnings;
-        benches.push(Bench::open(world, engines, &carrier, frame_len_max, cancel, &mut environment, warnings)?);
-        let placed = std::mem::take(&mut session.record.environment.placement);
-        session.record.environment = environment;
-        session.record.environment.placement.splice(0..0, placed);
+        let (environment, warnings) = (&mut session.record.environment, &mut session.record.warnings);
+        let placed = std::mem::take(&mut environment.placement);
+        benches.push(Bench::open(world, engines, &carrier, frame_len_max, cancel, environment, warnings)?);
+        environment.placement.splice(0..0, placed);
     }
     let outcome = all(&mut benches, session, world, rounds, &mut measure);
     for bench in benches {

@@ -151,19 +151,14 @@ impl Links {
         let end = |port: Port| End { interface: port.interface(), into_thread: is_into_thread(port, lineup, kernel) };
         let heads = (how == OpenLink::RingToHeads).then_some(HEAD_BYTES);
         let how = if heads.is_some() { OpenLink::Ring } else { how };
-        let single = |port: Port| -> Result<Box<dyn Link>, LinkError> {
+        let single = |port: Port| {
             let how = if port == Port::Internet && heads.is_some() { OpenLink::RingToHeads } else { how };
-            let open = || open_links(how, &[end(port)], slots, frame_len_max);
-            let [link] = exactly(within(lease, port.namespace(), &[port.interface()], open)?);
-            Ok(link)
+            open_end(lease, port.namespace(), end(port), how, slots, frame_len_max)
         };
         let mut drops = Vec::new();
         if lineup.gateway == Engine::Absent && matches!(how, OpenLink::Ring | OpenLink::RingToHeads | OpenLink::Xdp) {
             // A ring that is full for ever. Others that arrive by no NAPI are dropped by the kernel, as nobody's.
-            let (namespace, interface) = (Port::GatewayInside.namespace(), Port::GatewayInside.interface());
-            let ends = [End { interface, into_thread: false }];
-            let open = || open_links(OpenLink::Ring, &ends, Some(1), frame_len_max);
-            drops = within(lease, namespace, &[interface], open)?;
+            drops.push(open_single(lease, Port::GatewayInside, OpenLink::Ring, Some(1), frame_len_max)?);
         }
         let (mut taps, mut untapped) = (Vec::<(Place, Box<dyn KernelTap>)>::new(), Vec::new());
         let mut double = |place, engine, inside: Port, outside: Port| -> Result<Option<BoxLinks>, LinkError> {
@@ -340,7 +335,7 @@ fn within<T: Send>(
         .map_err(|source| LinkError::Open { namespace, interfaces: interfaces.join(" and "), source })
 }
 
-/// A link to one end of a veth pair.
+/// A link to one end of a veth pair, where no thread of the kernel's takes in what it sends.
 ///
 /// # Errors
 /// [`LinkError`].
@@ -351,10 +346,20 @@ pub(super) fn open_single(
     slots: Option<u32>,
     frame_len_max: usize,
 ) -> Result<Box<dyn Link>, LinkError> {
-    let interface = port.interface();
-    let frame_len_max = frame_len_max.max(FRAME_LEN_LEAST);
-    let open = || open_links(how, &[End { interface, into_thread: false }], slots, frame_len_max);
-    let [link] = exactly(within(lease, port.namespace(), &[interface], open)?);
+    let end = End { interface: port.interface(), into_thread: false };
+    open_end(lease, port.namespace(), end, how, slots, frame_len_max.max(FRAME_LEN_LEAST))
+}
+
+fn open_end(
+    lease: &Lease,
+    namespace: &'static str,
+    end: End<'_>,
+    how: OpenLink,
+    slots: Option<u32>,
+    frame_len_max: usize,
+) -> Result<Box<dyn Link>, LinkError> {
+    let open = || open_links(how, std::slice::from_ref(&end), slots, frame_len_max);
+    let [link] = exactly(within(lease, namespace, &[end.interface], open)?);
     Ok(link)
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use natrig_traffic::{FlowSet, FlowSpec};
 
-use super::{PLAIN_LOSS_RATIO, RunError, Running, flow_spec};
+use super::{RunError, Running, flow_spec};
 use crate::bed::Subject;
 use crate::experiment::{Experiment, PRELOAD_PPS};
-use crate::search::ndr::{NdrConfig, NdrSearch, Outcome, Step, Validity};
+use crate::search::ndr::{NdrConfig, NdrSearch, Outcome, PLAIN_LOSS_RATIO, Step, Validity};
 use crate::summary::Summaries;
 
 /// The search ends when the bounds are this share apart.

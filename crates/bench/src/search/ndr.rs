@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Irregular;
 
+/// Above this share of lost frames a trial is overload, not a stall: it is not repeated.
+pub(crate) const PLAIN_LOSS_RATIO: f64 = 0.05;
+
 /// What to search for, and how carefully.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NdrConfig {

@@ -268,7 +268,6 @@ pub(crate) fn a_tap_by_another_clock() {
     }
 }
 
-/// Ten ports for thirty flows: for twenty of them the kernel finds none.
 pub(crate) fn the_fastest_links_are_taken() {
     enter_or_skip();
     let mut scenario = scenario();
@@ -310,6 +309,7 @@ pub(crate) fn every_kind_of_link_accounts_for_every_frame() {
     }
 }
 
+/// Ten ports for thirty flows: for twenty of them the kernel finds none.
 pub(crate) fn what_the_kernel_drops_is_accounted_for() {
     enter_or_skip();
     let mut scenario = scenario();

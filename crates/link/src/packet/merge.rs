@@ -101,7 +101,10 @@ impl<'a> Segment<'a> {
     }
 
     fn sequence(&self) -> u32 {
-        let at = SEGMENT + 4;
+        self.long(SEGMENT + 4)
+    }
+
+    fn long(&self, at: usize) -> u32 {
         u32::from_be_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]])
     }
 
@@ -128,10 +131,7 @@ impl<'a> Segment<'a> {
     }
 
     fn pseudo_header(&self, len: usize) -> u32 {
-        let at = |at: usize| {
-            u32::from_be_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]])
-        };
-        checksum::pseudo_header(at(ETHERNET + 12), at(ETHERNET + 16), TCP, len as u16)
+        checksum::pseudo_header(self.long(ETHERNET + 12), self.long(ETHERNET + 16), TCP, len as u16)
     }
 
     /// The headers of all that begins with this one.

@@ -150,7 +150,7 @@ impl PacketLink {
             Reception::Blocks => (Ring::Blocks(blocks::BlockRing::new(fd.as_fd(), options)?), "TPACKET_V3"),
         };
         let mut notes = vec![format!("{version} receive ring, sendmmsg of up to {}", transmit::BATCH_MAX)];
-        if socket::bypass_queueing(fd.as_fd()).is_err() {
+        if socket::bypass_queueing(fd.as_fd(), true).is_err() {
             notes.push("frames are sent through the queueing discipline: the kernel has no bypass".to_owned());
         }
         if options.complete_checksums {

@@ -45,7 +45,7 @@ pub(crate) fn open(interface: &str) -> Result<(OwnedFd, u32), OpenError> {
 pub(crate) fn open_for_sending(index: u32) -> Result<OwnedFd, OpenError> {
     let fd = new_socket()?;
     size_send_buffer(fd.as_fd())?;
-    bypass_queueing(fd.as_fd())
+    bypass_queueing(fd.as_fd(), true)
         .map_err(|source| OpenError::from_io("bypass the queueing discipline", NEEDS, source))?;
     bind_to(fd.as_fd(), index, 0)?;
     Ok(fd)
@@ -64,14 +64,9 @@ pub(crate) fn option<T: Copy>(fd: BorrowedFd<'_>, name: i32, value: &T, what: &'
     sys::set_option(fd, SOL_PACKET, name, value).map_err(|source| OpenError::from_io(what, NEEDS, source))
 }
 
-/// Sends past the queueing discipline (kernel: `packet_direct_xmit`).
-pub(crate) fn bypass_queueing(fd: BorrowedFd<'_>) -> io::Result<()> {
-    sys::set_option(fd, SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1i32)
-}
-
-/// Sends through the queueing discipline, as every other socket.
-pub(crate) fn end_bypass(fd: BorrowedFd<'_>) -> io::Result<()> {
-    sys::set_option(fd, SOL_PACKET, libc::PACKET_QDISC_BYPASS, &0i32)
+/// Sends past the queueing discipline (kernel: `packet_direct_xmit`), or through it, as every other socket.
+pub(crate) fn bypass_queueing(fd: BorrowedFd<'_>, bypass: bool) -> io::Result<()> {
+    sys::set_option(fd, SOL_PACKET, libc::PACKET_QDISC_BYPASS, &i32::from(bypass))
 }
 
 /// Starts the reception of all frames of the interface with that index.

@@ -105,7 +105,7 @@ impl Batch {
         let dropped = self.merging.as_mut().filter(|merging| merging.counts[0] > 1 && merging.may_bypass);
         dropped.is_some_and(|merging| {
             merging.may_bypass = false;
-            socket::end_bypass(fd).is_ok()
+            socket::bypass_queueing(fd, false).is_ok()
         })
     }
 

@@ -53,9 +53,8 @@ fn engines(result: &RunResult, cells: &[&Cell<'_>]) -> Vec<String> {
         let several = result.scenario.traffic.frame_sizes.len() > 1;
         let size = if several { format!(" with {}", frames(row.frame_size)) } else { String::new() };
         let EngineComparison { engines, against, .. } = row;
-        (!parts.is_empty()).then(|| {
-            format!("{}{size}, {engines} {} (against {against}).", capitalised(place.to_owned()), list(&parts))
-        })
+        (!parts.is_empty())
+            .then(|| format!("{}{size}, {engines} {} (against {against}).", capitalised(place), list(&parts)))
     };
     result.comparisons.iter().filter_map(sentence).collect()
 }
@@ -84,12 +83,12 @@ fn layers(result: &RunResult, costs: &[Costs<'_>]) -> Vec<String> {
         let part = part(result, costs.lineup, costs.frame_size);
         let size = part.strip_prefix(": ").map_or_else(String::new, |part| format!("{part}: "));
         let on_top = layer(result, costs, Effect::NodeOnTop, "behind the gateway's NAT, the node's NAT");
-        findings.push(capitalised(format!("{size}{on_top}")));
+        findings.push(capitalised(&format!("{size}{on_top}")));
         // With several frame sizes or engines the question is how the answer changes; the rest is in the tables.
         if index == 0 {
             let gateway = layer(result, costs, Effect::Gateway, "by itself, the gateway's NAT");
-            findings.push(capitalised(format!("{size}{gateway}")));
-            findings.extend(interaction(result, costs).map(|sentences| capitalised(format!("{size}{sentences}"))));
+            findings.push(capitalised(&format!("{size}{gateway}")));
+            findings.extend(interaction(result, costs).map(|sentences| capitalised(&format!("{size}{sentences}"))));
         }
     }
     findings.extend(brackets(costs));
@@ -282,7 +281,7 @@ fn one_design(result: &RunResult, cell: &Cell<'_>) -> String {
         0 | 1 => String::new(),
         _ => format!(" with {}", frames(summary.frame_size)),
     };
-    let translating = capitalised(where_nat_stands(cell.design()).unwrap_or("with no NAT at all").to_owned());
+    let translating = capitalised(where_nat_stands(cell.design()).unwrap_or("with no NAT at all"));
     let by = if result.scenario.lineups().len() > 1 { format!(" by {}", summary.engines) } else { String::new() };
     format!("{translating}{by}, this machine{size} {}.", list(&parts))
 }

@@ -26,7 +26,7 @@ impl Answer {
 
     /// The limits as items of a list that is headed "what this run cannot tell".
     pub(crate) fn limit_items(&self) -> Vec<String> {
-        self.limits.iter().cloned().map(capitalised).collect()
+        self.limits.iter().map(|limit| capitalised(limit)).collect()
     }
 }
 
@@ -37,7 +37,7 @@ pub fn sentences(result: &RunResult) -> Vec<String> {
     findings.into_iter().chain(limits).map(|sentence| plain(&sentence)).collect()
 }
 
-fn capitalised(text: String) -> String {
+pub(crate) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -21,8 +21,7 @@ pub(crate) fn document(result: &RunResult) -> Document {
         let tails = stamped.iter().filter_map(|(name, hops)| tail(name, hops));
         let lineups = cells.iter().filter(|cell| cell.summary.hops.is_some()).map(|cell| cell.summary.engines);
         let untapped = untapped(lineups.zip(&stamped), &result.environment.link.notes);
-        document.push(Block::Bullets(tails.chain(untapped).collect()));
-        document.blocks.retain(|block| *block != Block::Bullets(Vec::new()));
+        document.bullets(tails.chain(untapped).collect());
     }
     document.blocks.extend(compare::engines(result).blocks);
     document.blocks.extend(compare::sequential(result).blocks);
