@@ -9,6 +9,7 @@ use natrig_lab::stage::{PumpTimes, Stage, StageCounts};
 use natrig_lab::topology::{Port, Topology, WorldUse};
 use natrig_link::affinity::{self, DmaLatencyGuard};
 use natrig_link::passage::{Passage, Sample};
+use natrig_link::priority::{self, UrgentTime};
 use natrig_link::{OpenError, clock};
 use natrig_traffic::{Endpoint, Refused, TRIAL_ID_MAX};
 
@@ -43,6 +44,8 @@ pub struct Bench<'a> {
     sessions: u32,
     /// While it is there, idle processors do not sleep deeply.
     _awake: Option<DmaLatencyGuard>,
+    /// How long measuring threads can be before all others; none where they may not.
+    urgent_time: Option<UrgentTime>,
 }
 
 /// Why a session could not be run.
@@ -94,7 +97,12 @@ impl<'a> Bench<'a> {
             Some(_) => "idle processors are kept from deep sleep (/dev/cpu_dma_latency held at 0)".to_owned(),
             None => "idle processors may sleep deeply: /dev/cpu_dma_latency is not ours to hold at 0".to_owned(),
         });
-        Ok(Self { scenario, engines, worlds, placed, softirq, cancel, sessions: 0, _awake: awake })
+        let urgent_time = UrgentTime::available();
+        environment.link.notes.push(match urgent_time {
+            Some(_) => "while latency is measured, for up to 0.7 s, no ordinary thread takes the processor from those that move frames (SCHED_FIFO)".to_owned(),
+            None => "other threads may take the processor from those that move frames: real-time priority is not ours to have".to_owned(),
+        });
+        Ok(Self { scenario, engines, worlds, placed, softirq, cancel, sessions: 0, _awake: awake, urgent_time })
     }
 
     /// Has the threads of further sessions run elsewhere. The kernel's threads stay where they are.
@@ -362,6 +370,9 @@ impl Subject {
             trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1,
             give_up_after_ns,
             threads: vec![world.napi.clone(), bench.softirq.clone()],
+            urgent_ns: talk
+                .timed_ns()
+                .filter(|takes_ns| bench.urgent_time.as_ref().is_some_and(|urgent_time| urgent_time.take(*takes_ns))),
             past_kernel: [world.lineup.node, world.lineup.gateway]
                 .iter()
                 .any(|engine| matches!(engine, Engine::Nftables | Engine::Redirect)),
@@ -376,7 +387,11 @@ impl Subject {
         clocks_off.extend(&world.clocks_off);
         let processors = bench.placed.processors();
         let (began_ns, cores_before) = (clock::now_ns(), CoreReading::read(&processors));
-        let end = session.run(&mut world.links, &mut self.layers, talk, bench.placed, bench.cancel)?;
+        let urgent_napi = if session.urgent_ns.is_some() { world.napi.pids() } else { &[] };
+        set_urgent(urgent_napi, true);
+        let end = session.run(&mut world.links, &mut self.layers, talk, bench.placed, bench.cancel);
+        set_urgent(urgent_napi, false);
+        let end = end?;
         let elapsed_ns = clock::now_ns() - began_ns;
         let cores = CoreReading::read(&processors).zip(cores_before).map(|(is, was)| is.since(&was));
         let noise = cores.zip(end.waited_ns).map(|(CoreActivity { steal_ns, foreign_ns, interrupts }, waited_ns)| {
@@ -420,6 +435,13 @@ pub(crate) fn layers(
     seed: u64,
 ) -> Result<Layers, EngineError> {
     Ok(Layers::new(topology, world, engines.stages(lineup, design, seed)?))
+}
+
+/// The kernel's threads that forward are treated as ours are, where that is allowed.
+fn set_urgent(threads: &[u32], urgent: bool) {
+    for pid in threads {
+        let _ = priority::set(*pid, urgent);
+    }
 }
 
 fn no_tap((place, why): &(Place, OpenError)) -> String {

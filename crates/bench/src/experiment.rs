@@ -116,7 +116,7 @@ impl Experiment {
         receiver.heads(subject.heads(bench));
         let reflector = Reflector::new(receiver, subject.responder(bench).endpoint, answers);
         let (schedule, times) = (Schedule::count(0, 1.0), TesterTimes::default());
-        let traffic = Traffic { generator, returns, reflector, schedule, times };
+        let traffic = Traffic { generator, returns, reflector, schedule, timed_ns: None, times };
         let established = flows.len();
         Ok(Self { subject, flows: flows.clone(), frame_size, traffic, established, new: None, loaded_at_ns: None })
     }
@@ -144,7 +144,9 @@ impl Experiment {
         let sample = offer.stamps.then(|| Sample::of(frames, SAMPLES_MAX, STAMP_AT));
         self.sample(bench, sample)?;
         self.traffic.generator.introduce(self.new);
+        self.traffic.timed_ns = (offer.purpose == Purpose::Latency).then_some(offer.duration_ns);
         let phase = self.phase(bench, schedule, give_up_after_ns)?;
+        self.traffic.timed_ns = None;
         self.traffic.generator.introduce(None);
         let journeys = (sample.is_some() && offer.purpose != Purpose::Search).then(|| self.journeys(bench));
         if phase.sent >= u64::from(self.established) {

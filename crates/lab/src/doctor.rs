@@ -49,8 +49,15 @@ pub fn examine(privilege: &Privilege) -> Vec<Check> {
     let host = HostFacts::read();
     let mut checks = vec![mode(privilege)];
     checks.extend(
-        [Ability::NetNamespace, Ability::Veth, Ability::PacketSocket, Ability::Xdp, Ability::DmaLatency]
-            .map(|ability| possible(privilege, ability)),
+        [
+            Ability::NetNamespace,
+            Ability::Veth,
+            Ability::PacketSocket,
+            Ability::Xdp,
+            Ability::DmaLatency,
+            Ability::RealTime,
+        ]
+        .map(|ability| possible(privilege, ability)),
     );
     checks.extend([
         program(nft::PROGRAM, "the kernel's own NAT as a layer", &format!("install the package `{}`", nft::PACKAGE)),
@@ -102,6 +109,7 @@ fn possible(privilege: &Privilege, ability: Ability) -> Check {
             Ability::PacketSocket => "grant CAP_NET_RAW",
             Ability::Xdp => "run as root, outside of containers; without it the slower packet sockets are used",
             Ability::DmaLatency => "run as root; without it wake-ups across cores take longer",
+            Ability::RealTime => "run as root; without it other programs show in the tails of latency",
         };
         let health = if needs_namespaces { Health::Missing } else { Health::Warn };
         return check(&name, health, reason, Some(mend));
@@ -221,7 +229,7 @@ mod tests {
     fn every_trouble_comes_with_a_detail_and_most_with_a_mend() {
         let privilege = memory(Ability::NetNamespace, "user.max_net_namespaces is 0");
         let checks = examine(&privilege);
-        assert_eq!(checks.len(), 15);
+        assert_eq!(checks.len(), 16);
         assert!(checks.iter().all(|check| !check.detail.is_empty()));
         assert_eq!(checks[0].health, Health::Warn);
         assert!(checks[0].detail.contains("user.max_net_namespaces is 0"));

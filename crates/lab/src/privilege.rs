@@ -49,6 +49,8 @@ pub enum Ability {
     Xdp,
     /// Holding the processor out of its deeper sleep states.
     DmaLatency,
+    /// Threads that no ordinary thread takes the processor from.
+    RealTime,
 }
 
 impl fmt::Display for Ability {
@@ -60,6 +62,7 @@ impl fmt::Display for Ability {
             Self::PacketSocket => "packet sockets",
             Self::Xdp => "XDP",
             Self::DmaLatency => "holding CPU latency down",
+            Self::RealTime => "real-time priority",
         })
     }
 }
@@ -102,7 +105,7 @@ impl Privilege {
                 .iter()
                 .filter(|refusal| match refusal.ability {
                     Ability::UserNamespace | Ability::NetNamespace | Ability::Veth | Ability::PacketSocket => true,
-                    Ability::Xdp | Ability::DmaLatency => false,
+                    Ability::Xdp | Ability::DmaLatency | Ability::RealTime => false,
                 })
                 .map(Refusal::to_string)
                 .collect();
@@ -138,6 +141,7 @@ pub fn enter() -> Privilege {
     }
     refusals.extend(probe::xdp());
     refusals.extend(probe::dma_latency());
+    refusals.extend(probe::real_time());
     Privilege { mode, refusals }
 }
 

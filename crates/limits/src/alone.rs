@@ -9,6 +9,7 @@ use natrig_link::{Link, LinkDescription, LinkKind, LinkStats, RecvError, SendErr
 use natrig_traffic::{FlowSet, FrameSizes, Generator, GeneratorConfig, Schedule, SendProgress};
 use natrig_wire::Frame;
 
+use crate::cells::Offer;
 use crate::record::{RoleCost, Round};
 
 /// Sends, and receives nothing.
@@ -17,6 +18,8 @@ pub(crate) struct Alone {
     schedule: Schedule,
     /// What it hands its frames to.
     to: To,
+    /// How long the schedule is, in nanoseconds, if what counts is how late they are.
+    timed_ns: Option<u64>,
     /// In calls that sent something.
     busy_ns: u64,
 }
@@ -44,11 +47,15 @@ impl Talk for Alone {
     fn is_complete(&self) -> bool {
         true
     }
+
+    fn timed_ns(&self) -> Option<u64> {
+        self.timed_ns
+    }
 }
 
 /// Where the frames go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum To {
+enum To {
     /// Into the link.
     Link,
     /// Nowhere: what is late then is late for the machine's sake.
@@ -81,7 +88,7 @@ impl Link for Nobody {
     }
 }
 
-/// Sends `schedule`, which lasts `duration_ns`, and says what left.
+/// Sends `schedule`, which lasts `duration_ns`, and says what left. When it left counts unless as much was offered as there can be.
 ///
 /// # Errors
 /// Why it could not, in words.
@@ -92,13 +99,15 @@ pub(crate) fn send(
     frame_bytes_with_fcs: u16,
     schedule: Schedule,
     duration_ns: u64,
-    to: To,
+    offer: Offer,
 ) -> Result<Round, String> {
     let sizes = FrameSizes::cycle(&[frame_bytes_with_fcs]).map_err(|error| error.to_string())?;
     let Outlet { endpoint, burst, refused, .. } = subject.initiator(bench);
     let generator = Generator::new(GeneratorConfig { flows: Arc::clone(flows), sizes, endpoint, burst, refused });
     let generator = generator.map_err(|error| error.to_string())?;
-    let mut alone = Alone { generator, schedule, to, busy_ns: 0 };
+    let timed_ns = (offer != Offer::Alone).then_some(duration_ns);
+    let to = if offer == Offer::LagFloor { To::Nobody } else { To::Link };
+    let mut alone = Alone { generator, schedule, to, timed_ns, busy_ns: 0 };
     let account = subject.session(bench, &mut alone, duration_ns).map_err(|error| error.to_string())?;
     let counts = alone.generator.counts();
     let lost: u64 = account.drops.iter().map(|drop| drop.frames).sum();

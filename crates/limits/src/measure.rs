@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::alone::{self, To};
+use crate::alone;
 use crate::cells::{Cell, Flows, MILLION, Offer, Way, What};
 use crate::record::{CellRecord, RoleCost, Round};
 use crate::stand::{Cores, Ground, Key};
@@ -324,19 +324,18 @@ impl Task<'_> {
     }
 
     fn alone(&self, bench: &mut Bench<'_>) -> Result<Found, String> {
-        let (arrivals, rate_pps, to) = match (self.cell.offer, self.pace_pps) {
-            (Offer::LagConstant, Some(pps)) => (Arrivals::Constant, pps / 2.0, To::Link),
-            (Offer::LagPoisson, Some(pps)) => (Arrivals::Poisson, pps / 2.0, To::Link),
-            (Offer::LagFloor, Some(pps)) => (Arrivals::Constant, pps / 2.0, To::Nobody),
-            (Offer::Alone, _) => (Arrivals::Constant, FLAT_OUT_PPS, To::Link),
+        let (arrivals, rate_pps, times_longer) = match (self.cell.offer, self.pace_pps) {
+            (Offer::LagConstant | Offer::LagFloor, Some(pps)) => (Arrivals::Constant, pps / 2.0, LATENCY_TRIALS),
+            (Offer::LagPoisson, Some(pps)) => (Arrivals::Poisson, pps / 2.0, LATENCY_TRIALS),
+            (Offer::Alone, _) => (Arrivals::Constant, FLAT_OUT_PPS, 1),
             // There was no rate to take half of.
             _ => return Ok(Found::default()),
         };
-        let duration_ns = u64::from(self.settings.trial_ms) * 1_000_000;
+        let duration_ns = u64::from(self.settings.trial_ms) * 1_000_000 * times_longer;
         let schedule = Schedule::new(arrivals, rate_pps, duration_ns, self.seed >> 11);
         let subject = Subject::new(bench, 0, self.cell.what.design(), self.seed).map_err(words)?;
-        let round =
-            alone::send(bench, subject, self.flows, self.cell.frame_bytes_with_fcs(), schedule, duration_ns, to)?;
+        let (frame_bytes, offer) = (self.cell.frame_bytes_with_fcs(), self.cell.offer);
+        let round = alone::send(bench, subject, self.flows, frame_bytes, schedule, duration_ns, offer)?;
         Ok(Found { round: Some(round), wrong: 0 })
     }
 

@@ -98,12 +98,16 @@ pub(crate) fn rows() -> Vec<Row> {
         of: alone(Flows::Million, Offer::Alone),
         over: Some(alone(Flows::One, Offer::Alone)),
     });
-    for (claim, offer) in [
-        ("send lag p99.9 at half the generator's rate, µs", Offer::LagConstant),
-        ("the same with Poisson arrivals, µs", Offer::LagPoisson),
+    for (claim, what, offer) in [
+        ("send lag p99.9 at half the generator's rate, µs", What::FeedRing, Offer::LagConstant),
+        ("the same with Poisson arrivals, µs", What::FeedRing, Offer::LagPoisson),
+        ("the same by AF_XDP, µs", What::FeedXdp, Offer::LagConstant),
+        ("by AF_XDP with Poisson arrivals, µs", What::FeedXdp, Offer::LagPoisson),
+        ("the same by sendmmsg, µs", What::FeedPacket, Offer::LagConstant),
+        ("by sendmmsg with Poisson arrivals, µs", What::FeedPacket, Offer::LagPoisson),
     ] {
         let (bound, figure) = (Bound::AtMost(50.0), Figure::SendLagP999Us);
-        rows.push(Row { claim, bound, figure, of: alone(many, offer), over: None });
+        rows.push(Row { claim, bound, figure, of: cell(what, one_core, many, offer), over: None });
     }
     rows
 }

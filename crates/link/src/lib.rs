@@ -4,8 +4,8 @@
 //! process; [`packet`], [`xdp`], [`ring`] and [`pnet`] speak to network interfaces through the kernel; [`fault`], [`tap`] and
 //! [`complete`] wrap any link; [`passage`] stamps a sample of what passes, [`kernel_tap`] the same where the kernel forwards.
 //! [`redirect`] joins two interfaces without any link.
-//! [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`] and
-//! [`affinity`] are the few other things that a packet loop asks of the system; [`tcp`] asks about a connection. All unsafe code of the project is in this crate.
+//! [`available`] says which kinds can be made here. [`wait`] sleeps until one of several links has something, [`clock`],
+//! [`affinity`] and [`priority`] are the few other things that a packet loop asks of the system; [`tcp`] asks about a connection. All unsafe code of the project is in this crate.
 
 pub mod affinity;
 mod bpf;
@@ -18,6 +18,7 @@ pub mod memory;
 pub mod packet;
 pub mod passage;
 pub mod pnet;
+pub mod priority;
 mod probe;
 pub mod redirect;
 pub mod ring;

@@ -36,6 +36,8 @@ pub(crate) struct Offer {
     pub(crate) rate_pps: f64,
     /// For how long.
     pub(crate) duration_ns: u64,
+    /// What counts is when frames come and go.
+    pub(crate) timed: bool,
 }
 
 impl Dut<'_, '_, '_> {
@@ -135,13 +137,16 @@ impl Chain<'_, '_> {
 
     /// Test phase 2.
     pub(crate) fn forward(&mut self, tester: &mut Tester, trial: &mut Trial, offer: Offer) -> Result<(), Stop> {
-        let Offer { rate_pps, duration_ns } = offer;
+        let Offer { rate_pps, duration_ns, timed } = offer;
         let seed = self.turn.seed;
         tester.shuffle_initiator(|order| tuples::shuffle(order, seed ^ INITIATOR));
         let stream = || Some(Schedule::new(Arrivals::Constant, rate_pps, duration_ns, seed));
         let ways = self.scenario.phase2.ways;
         let (out, back) = (stream().filter(|_| ways != Ways::In), stream().filter(|_| ways != Ways::Out));
-        trial.phase2 = Some(self.phase(tester, rate_pps, out, back, duration_ns)?);
+        tester.time(timed.then_some(duration_ns));
+        let phase = self.phase(tester, rate_pps, out, back, duration_ns);
+        tester.time(None);
+        trial.phase2 = Some(phase?);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use natrig_lab::kernel_threads::KernelThreads;
 use natrig_lab::noise::thread_waited_ns;
 use natrig_lab::stage::PumpError;
 use natrig_link::clock;
+use natrig_link::priority::Urgent;
 
 use super::placement::{Placed, pin};
 use super::{Ends, LayerLinks, Layers, Links, RigError};
@@ -39,6 +40,12 @@ pub trait Talk: Send {
 
     /// Whether all that was sent has arrived. Where that can never be said, a session lasts until nothing moves any more.
     fn is_complete(&self) -> bool;
+
+    /// For how long it sends, in nanoseconds, if what counts is when frames come and go: the threads that move them then have their
+    /// processors before all others, where that is allowed.
+    fn timed_ns(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What a call of [`Talk::poll`] came to.
@@ -61,6 +68,8 @@ pub(crate) struct Session {
     pub(crate) threads: Vec<KernelThreads>,
     /// Whether frames pass boxes that nobody here polls.
     pub(crate) past_kernel: bool,
+    /// For how long from the epoch the threads, where they are pinned, are before all others, in nanoseconds; none: not at all.
+    pub(crate) urgent_ns: Option<u64>,
 }
 
 /// When a session was over.
@@ -96,26 +105,28 @@ impl Session {
             polls_wanted: if alone { 0 } else { QUIET_POLLS },
             ..Shared::default()
         };
+        let shared = &shared;
         std::thread::scope(|scope| {
             if alone {
                 let run = || {
-                    pin(placed.tester);
+                    let urgent = begin(placed.tester, self.urgent_ns);
                     let waited_before_ns = thread_waited_ns();
-                    let end = run_tester(self, ends, talk, || layers.poll(layer_links), cancel, &shared);
+                    let end = run_tester(self, ends, talk, || layers.poll(layer_links), cancel, shared, urgent);
                     end.map(|end| PhaseEnd { waited_ns: waited_since(waited_before_ns), ..end })
                 };
                 return scope.spawn(run).join().map_err(|_| RigError::Panicked)?;
             }
-            let layers_thread = scope.spawn(|| {
-                pin(placed.layers);
+            let urgent_ns = self.urgent_ns;
+            let layers_thread = scope.spawn(move || {
+                let urgent = begin(placed.layers, urgent_ns);
                 let waited_before_ns = thread_waited_ns();
-                run_layers(layers, layer_links, &shared)?;
+                run_layers(layers, layer_links, shared, urgent)?;
                 Ok::<_, RigError>(waited_since(waited_before_ns))
             });
             let tester_thread = scope.spawn(|| {
-                pin(placed.tester);
+                let urgent = begin(placed.tester, self.urgent_ns);
                 let waited_before_ns = thread_waited_ns();
-                let end = run_tester(self, ends, talk, || Ok(0), cancel, &shared);
+                let end = run_tester(self, ends, talk, || Ok(0), cancel, shared, urgent);
                 shared.stop.store(true, Ordering::Release);
                 end.map(|end| PhaseEnd { waited_ns: waited_since(waited_before_ns), ..end })
             });
@@ -130,6 +141,12 @@ impl Session {
     }
 }
 
+/// The calling thread begins a session on its processor.
+fn begin(cpu: Option<usize>, urgent_ns: Option<u64>) -> Urgent {
+    pin(cpu);
+    Urgent::begin(cpu.is_some() && urgent_ns.is_some())
+}
+
 fn waited_since(before_ns: Option<u64>) -> Option<u64> {
     Some(thread_waited_ns()?.saturating_sub(before_ns?))
 }
@@ -142,19 +159,29 @@ struct Shared {
     /// How often the layers must find nothing meanwhile.
     polls_wanted: u64,
     stop: AtomicBool,
+    /// What is under way is no longer timed.
+    untimed: AtomicBool,
     /// Polls in which the layers found frames; written by their thread only.
     busy_polls: AtomicU64,
     /// Polls in which they found none.
     empty_polls: AtomicU64,
 }
 
-fn run_layers(layers: &mut Layers, links: &mut LayerLinks, shared: &Shared) -> Result<(), RigError> {
+fn run_layers(
+    layers: &mut Layers,
+    links: &mut LayerLinks,
+    shared: &Shared,
+    mut urgent: Urgent,
+) -> Result<(), RigError> {
     let (mut busy_polls, mut empty_polls) = (0, 0);
     let outcome = loop {
         match layers.poll(links) {
             Ok(0) => {
                 if shared.stop.load(Ordering::Acquire) {
                     break Ok(());
+                }
+                if shared.untimed.load(Ordering::Relaxed) {
+                    urgent.end();
                 }
                 empty_polls += 1;
                 shared.empty_polls.store(empty_polls, Ordering::Release);
@@ -219,6 +246,7 @@ fn run_tester(
     mut between: impl FnMut() -> Result<usize, PumpError>,
     cancel: &AtomicBool,
     shared: &Shared,
+    mut urgent: Urgent,
 ) -> Result<PhaseEnd, RigError> {
     let epoch_ns = clock::now_ns() + LEAD_IN_NS;
     talk.begin(session.trial, epoch_ns);
@@ -232,6 +260,11 @@ fn run_tester(
         if may_send {
             cancelled = cancel.load(Ordering::Relaxed);
             may_send = !cancelled && now_ns.saturating_sub(epoch_ns) <= session.give_up_after_ns;
+        }
+        if !may_send || session.urgent_ns.is_some_and(|urgent_ns| now_ns.saturating_sub(epoch_ns) > urgent_ns) {
+            // The last frames may need others of the kernel's threads.
+            urgent.end();
+            shared.untimed.store(true, Ordering::Relaxed);
         }
         let polled = talk.poll(ends, now_ns, may_send)?;
         if sent_after_ns.is_none() && (!may_send || polled.all_sent) {

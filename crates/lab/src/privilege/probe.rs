@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
+use natrig_link::priority;
 use natrig_wire::MacAddr;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -83,6 +84,19 @@ pub(super) fn dma_latency() -> Option<Refusal> {
             format!("there is no {path}")
         } else {
             format!("{path} cannot be opened for writing: {error}")
+        },
+    })
+}
+
+pub(super) fn real_time() -> Option<Refusal> {
+    let tried = priority::set(0, true).and_then(|()| priority::set(0, false));
+    let error = tried.err()?;
+    Some(Refusal {
+        ability: Ability::RealTime,
+        reason: if error.kind() == io::ErrorKind::PermissionDenied {
+            "CAP_SYS_NICE is missing, or is not that of the initial user namespace".to_owned()
+        } else {
+            error.to_string()
         },
     })
 }

@@ -66,6 +66,13 @@ pub(crate) fn pending_error(fd: BorrowedFd<'_>) -> Option<i32> {
     }
 }
 
+/// Gives a thread a policy and a priority; 0 is the calling one.
+pub(crate) fn set_scheduler(thread: u32, policy: i32, priority: i32) -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel only reads `parameter`, which outlives the call.
+    check(unsafe { libc::sched_setscheduler(thread.cast_signed(), policy, &raw const parameter) })
+}
+
 /// Turns the return value of a call that answers zero or -1 into a result.
 pub(crate) fn check(answer: i32) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
