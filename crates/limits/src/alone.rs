@@ -88,6 +88,9 @@ impl Link for Nobody {
     }
 }
 
+/// How far ahead frames are made, in nanoseconds: long enough for calls to be few, short enough for the next frames to be made in time.
+const AHEAD_NS: u64 = 250_000;
+
 /// Sends `schedule`, which lasts `duration_ns`, and says what left. When it left counts unless as much was offered as there can be.
 ///
 /// # Errors
@@ -104,7 +107,8 @@ pub(crate) fn send(
     let sizes = FrameSizes::cycle(&[frame_bytes_with_fcs]).map_err(|error| error.to_string())?;
     let Outlet { endpoint, burst, refused, .. } = subject.initiator(bench);
     let generator = Generator::new(GeneratorConfig { flows: Arc::clone(flows), sizes, endpoint, burst, refused });
-    let generator = generator.map_err(|error| error.to_string())?;
+    // Nothing is received meanwhile, so the link may wait for each frame's time.
+    let generator = generator.map_err(|error| error.to_string())?.ahead(AHEAD_NS);
     let timed_ns = (offer != Offer::Alone).then_some(duration_ns);
     let to = if offer == Offer::LagFloor { To::Nobody } else { To::Link };
     let mut alone = Alone { generator, schedule, to, timed_ns, busy_ns: 0 };

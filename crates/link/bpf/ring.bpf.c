@@ -24,6 +24,7 @@ enum {
 	QUEUES_MAX = 16,
 	WHOLE_ONE_IN = 64, /* of frames that are cut otherwise; a power of two */
 	BATCH_MAX = 2048, /* what the longest burst of userspace names */
+	READINGS_MAX = 2048, /* of the clock, for one frame: more jumps are too many for the verifier */
 	SLOT_HEADER_BYTES = 16,
 	ROOM = SLOT_BYTES - SLOT_HEADER_BYTES,
 	/* Longer frames are copied by the kernel's helper: a call, then as fast as memory. */
@@ -34,7 +35,7 @@ enum {
 struct slot {
 	__u32 len;
 	__u32 arrived; /* how long the frame was that `len` bytes have been copied of */
-	__u32 unused[2];
+	__u64 time; /* when it is to be sent at the earliest; then, when it came up */
 	__u8 frame[ROOM];
 };
 
@@ -53,7 +54,8 @@ struct send {
 	__u32 port; /* where to: key of `ports` */
 	__u32 refused; /* slots whose frame could not be put on a page */
 	__u32 differ; /* bytes of each slot in which it differs from what lies on the page already */
-	__u32 unused[12];
+	__u32 timed; /* whether slots wait for their time */
+	__u32 unused[11];
 	__u32 slot[BATCH_MAX];
 };
 
@@ -179,6 +181,16 @@ static __always_inline int receive(struct xdp_md *ctx, __u32 port)
 	return XDP_DROP;
 }
 
+/* Until the time of a slot; -1 if that is further away than userspace may ask. */
+static __always_inline int wait(struct slot *slot)
+{
+	__u64 due = slot->time, now = bpf_ktime_get_ns();
+	slot->time = now;
+	_Pragma("nounroll") for (__u32 reading = 0; now < due && reading < READINGS_MAX; reading++)
+		now = bpf_ktime_get_ns();
+	return now < due ? -1 : 0;
+}
+
 static __always_inline int send(struct xdp_md *ctx)
 {
 	__u8 *data = (__u8 *)(long)ctx->data, *end = (__u8 *)(long)ctx->data_end;
@@ -210,6 +222,8 @@ static __always_inline int send(struct xdp_md *ctx)
 		goto refuse;
 	if (len <= INLINE_COPY_MAX ? copy_to_packet(data, end, slot->frame, len)
 				   : bpf_xdp_store_bytes(ctx, 0, slot->frame, len))
+		goto refuse;
+	if (send->timed && wait(slot))
 		goto refuse;
 	return bpf_redirect_map(&ports, send->port, XDP_ABORTED);
 refuse:

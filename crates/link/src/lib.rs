@@ -88,6 +88,29 @@ pub trait Link: Send {
         self.send(frames, pick)
     }
 
+    /// For how long [`Self::send_timed`] waits for the time of a frame after the one before, in nanoseconds; 0: it does not wait.
+    fn waits_ns(&self) -> u64 {
+        0
+    }
+
+    /// As [`Self::send_alike`], but no frame leaves before its time of `times` ([`clock::now_ns`]), which is replaced by a time at which it
+    /// had left. The call lasts until then, so gaps between times, and to the first, must not be longer than [`Self::waits_ns`], or it is
+    /// lost and counted in [`LinkStats::tx_refused`].
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    fn send_timed(
+        &mut self,
+        frames: &[Frame<'_>],
+        pick: &[u16],
+        differ: usize,
+        times: &mut [u64],
+    ) -> Result<usize, SendError> {
+        let taken = self.send_alike(frames, pick, differ)?;
+        times.fill(clock::now_ns());
+        Ok(taken)
+    }
+
     /// Memory from which this link sends without a copy, for whoever makes frames, if it has any and it is not lent already. Frames made
     /// elsewhere are sent all the same.
     fn lend(&mut self) -> Option<Box<dyn Loan>> {
@@ -122,6 +145,20 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn send_alike(&mut self, frames: &[Frame<'_>], pick: &[u16], differ: usize) -> Result<usize, SendError> {
         (**self).send_alike(frames, pick, differ)
+    }
+
+    fn waits_ns(&self) -> u64 {
+        (**self).waits_ns()
+    }
+
+    fn send_timed(
+        &mut self,
+        frames: &[Frame<'_>],
+        pick: &[u16],
+        differ: usize,
+        times: &mut [u64],
+    ) -> Result<usize, SendError> {
+        (**self).send_timed(frames, pick, differ, times)
     }
 
     fn lend(&mut self) -> Option<Box<dyn Loan>> {

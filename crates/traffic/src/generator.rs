@@ -115,6 +115,8 @@ pub struct Generator {
     new: Option<NewFlows>,
     /// Whether its frames bear the mark of answers.
     answers: bool,
+    /// How far ahead of their time frames are handed to a link that waits for it, in nanoseconds.
+    ahead_ns: u64,
     /// By frame length: `templates[i]` makes frames of `lens[i]` bytes.
     lens: Vec<usize>,
     templates: Vec<UdpTemplate<STAMP_LEN>>,
@@ -124,6 +126,8 @@ pub struct Generator {
     schedule: Schedule,
     /// Intended times of frames that are due and not yet sent.
     due: ArrayVec<u64, BURST_MAX>,
+    /// When those of a burst that waited for their time had left, from the clock's own epoch.
+    left_ns: Vec<u64>,
     epoch_ns: u64,
     trial: u8,
     counts: GeneratorCounts,
@@ -148,6 +152,7 @@ impl Generator {
             made: vec![None; burst],
             schedule: Schedule::count(0, 1.0),
             due: ArrayVec::new(),
+            left_ns: Vec::new(),
             epoch_ns: 0,
             trial: 0,
             counts: GeneratorCounts::default(),
@@ -156,6 +161,7 @@ impl Generator {
             order: None,
             new: None,
             answers: false,
+            ahead_ns: 0,
             config: GeneratorConfig { burst, ..config },
         })
     }
@@ -174,6 +180,12 @@ impl Generator {
     #[must_use]
     pub fn answering(self) -> Self {
         Self { answers: true, ..self }
+    }
+
+    /// Hands frames over so long before their time, in nanoseconds, if the link waits for it. Whoever calls does nothing else meanwhile.
+    #[must_use]
+    pub fn ahead(self, ahead_ns: u64) -> Self {
+        Self { ahead_ns, ..self }
     }
 
     /// Starts a trial: intended times of `schedule` count from `epoch_ns`. Counts start from zero.
@@ -196,8 +208,10 @@ impl Generator {
         if self.order.as_ref().is_some_and(Vec::is_empty) {
             return Ok(SendProgress::Finished);
         }
+        let waits_ns = if self.ahead_ns > 0 { link.waits_ns() } else { 0 };
+        let until_ns = if waits_ns > 0 { now_ns + self.ahead_ns } else { now_ns };
         let mut next = self.schedule.peek();
-        while let Some(intended_ns) = next.filter(|at| *at <= now_ns && self.due.len() < self.config.burst) {
+        while let Some(intended_ns) = next.filter(|at| *at <= until_ns && self.due.len() < self.config.burst) {
             self.due.push(intended_ns);
             self.schedule.advance();
             next = self.schedule.peek();
@@ -205,7 +219,17 @@ impl Generator {
         if self.due.is_empty() {
             return Ok(if next.is_none() { SendProgress::Finished } else { SendProgress::Sending });
         }
-        self.send_burst(link, now_ns)?;
+        // As far as no gap is longer than the link waits.
+        let mut before_ns = now_ns;
+        let near = |at: &&u64| {
+            let gap_ns = at.saturating_sub(before_ns);
+            before_ns = before_ns.max(**at);
+            gap_ns <= waits_ns
+        };
+        let count = self.due.iter().take_while(near).count();
+        if count > 0 {
+            self.send_burst(link, now_ns, count)?;
+        }
         Ok(if next.is_none() && self.due.is_empty() { SendProgress::Finished } else { SendProgress::Sending })
     }
 
@@ -235,18 +259,21 @@ impl Generator {
         self.new_lag.histogram()
     }
 
-    fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64) -> Result<(), SendError> {
+    /// The first `count` of those that are due. Not a part of its caller, which is asked far more often than something is due: a frame of this
+    /// size on the stack is touched page by page.
+    #[inline(never)]
+    fn send_burst(&mut self, link: &mut dyn Link, now_ns: u64, count: usize) -> Result<(), SendError> {
         if let Some(loan) = link.lend() {
             self.places = Places::Lent(loan);
             self.made.fill(None);
         }
         let mut frames: ArrayVec<Frame<'_>, BURST_MAX> = ArrayVec::new();
-        self.places.take(self.due.len(), &mut frames);
+        self.places.take(count, &mut frames);
         let burst = Burst {
             config: &self.config,
             lens: &self.lens,
             templates: &self.templates,
-            due: &self.due,
+            due: &self.due[..count],
             now_ns,
             trial: self.trial,
             answers: self.answers,
@@ -268,9 +295,13 @@ impl Generator {
                 burst.make(&mut frames, &mut self.made, || turn.next());
             }
         }
-        let taken = match self.lens[..] {
-            [_] => link.send_alike(&frames, &ALL[..frames.len()], ALIKE_FROM)?,
-            _ => link.send(&frames, &ALL[..frames.len()])?,
+        let (all, alike_from) = (&ALL[..count], if self.lens.len() == 1 { ALIKE_FROM } else { usize::MAX });
+        self.left_ns.clear();
+        let taken = if self.due[count - 1] > now_ns {
+            self.left_ns.extend(self.due[..count].iter().map(|intended_ns| self.epoch_ns + intended_ns));
+            link.send_timed(&frames, all, alike_from, &mut self.left_ns)?
+        } else {
+            link.send_alike(&frames, all, alike_from)?
         };
         let left = match self.config.refused {
             Refused::Wait => taken,
@@ -281,10 +312,11 @@ impl Generator {
             _ => frames[..left].iter().map(|frame| frame.len() as u64).sum(),
         };
         let new = self.new.filter(|_| self.order.is_none());
-        for (index, intended_ns) in (first..).zip(self.due.drain(..left)) {
+        for ((nth, index), intended_ns) in (first..).enumerate().zip(self.due.drain(..left)) {
             let opens = new.is_some_and(|new| new.opens(index));
             let lag = if opens { &mut self.new_lag } else { &mut self.lag };
-            lag.add(now_ns - intended_ns);
+            let left_ns = self.left_ns.get(nth).map_or(now_ns, |at| at.saturating_sub(self.epoch_ns));
+            lag.add(left_ns.saturating_sub(intended_ns));
         }
         self.counts.sent += left as u64;
         self.counts.refused += (left - taken) as u64;
@@ -316,7 +348,7 @@ impl Burst<'_> {
                 flow,
                 seq,
                 intended_ns: *intended_ns,
-                lag_ns: u32::try_from(self.now_ns - intended_ns).unwrap_or(u32::MAX),
+                lag_ns: u32::try_from(self.now_ns.saturating_sub(*intended_ns)).unwrap_or(u32::MAX),
                 trial: self.trial,
                 answer: self.answers,
             };

@@ -3,15 +3,16 @@
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use natrig_link::Link;
 use natrig_link::memory::{MemoryLink, pair};
+use natrig_link::{Link, LinkDescription, LinkStats, RecvError, SendError};
 use natrig_traffic::{
     Arrivals, Endpoint, Expectation, FlowSet, FlowSpec, FrameSizes, Generator, GeneratorConfig, Receiver, Reflector,
     Refused, Schedule, SendProgress, TTL, tcp,
 };
-use natrig_wire::MacAddr;
+use natrig_wire::{Frame, MacAddr};
 
 const POD: Endpoint = Endpoint { mac: MacAddr([2, 0, 0, 0, 0, 1]), peer: MacAddr([2, 0, 0, 0, 0, 2]) };
 const SERVER: Endpoint = Endpoint { mac: POD.peer, peer: POD.mac };
@@ -180,5 +181,83 @@ fn tcp_without_a_way_through_does_not_complete() {
     for step in 0..2000 {
         let state = exchange.poll(&mut pods, &mut servers, step * 1_000_000).unwrap();
         assert_eq!(state, tcp::ExchangeState::Running);
+    }
+}
+
+/// Waits for the time of each frame, and notes when it left; time passes while it does.
+struct Waiting {
+    link: MemoryLink,
+    waits_ns: u64,
+    left: Vec<u64>,
+}
+
+impl Link for Waiting {
+    fn recv(&mut self, max: usize, on_burst: &mut dyn FnMut(&mut [Frame<'_>])) -> Result<usize, RecvError> {
+        self.link.recv(max, on_burst)
+    }
+
+    fn send(&mut self, frames: &[Frame<'_>], pick: &[u16]) -> Result<usize, SendError> {
+        self.left.extend(pick.iter().map(|_| NOW_NS.get()));
+        self.link.send(frames, pick)
+    }
+
+    fn waits_ns(&self) -> u64 {
+        self.waits_ns
+    }
+
+    fn send_timed(
+        &mut self,
+        frames: &[Frame<'_>],
+        pick: &[u16],
+        _: usize,
+        times: &mut [u64],
+    ) -> Result<usize, SendError> {
+        for at_ns in times.iter_mut() {
+            assert!(*at_ns <= NOW_NS.get() + self.waits_ns, "asked to wait for longer than it does");
+            // It wakes a little late.
+            NOW_NS.set(NOW_NS.get().max(*at_ns) + 3);
+            *at_ns = NOW_NS.get();
+        }
+        self.left.extend(times.iter());
+        self.link.send(frames, pick)
+    }
+
+    fn stats(&mut self) -> LinkStats {
+        self.link.stats()
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn describe(&self) -> LinkDescription {
+        self.link.describe()
+    }
+}
+
+#[test]
+fn frames_handed_over_ahead_leave_at_their_time() {
+    // With gaps that the link waits for, with some that it does not, and with none that it does.
+    for waits_ns in [50_000, 1_500, 200] {
+        let bench = bench(100, FrameSizes::cycle(&[64]).unwrap(), false, 4096, Refused::Wait);
+        let mut generator = bench.generator.ahead(20_000);
+        let mut link = Waiting { link: bench.pods, waits_ns, left: Vec::new() };
+        let schedule = Schedule::new(Arrivals::Poisson, 1e6, 2_000_000, 3);
+        let epoch_ns = clock();
+        generator.begin(1, schedule.clone(), epoch_ns);
+        while generator.send_due(&mut link, clock()).unwrap() != SendProgress::Finished {}
+        let mut intended = schedule;
+        let mut lag_max_ns = 0;
+        for left_ns in &link.left {
+            let intended_ns = epoch_ns + intended.peek().unwrap();
+            intended.advance();
+            assert!(*left_ns >= intended_ns, "left {} ns before its time", intended_ns - left_ns);
+            lag_max_ns = lag_max_ns.max(left_ns - intended_ns);
+        }
+        assert_eq!(intended.peek(), None, "all have left");
+        let told = generator.lag_ns();
+        assert_eq!((told.len(), generator.counts().sent), (link.left.len() as u64, link.left.len() as u64));
+        // What is told of a burst that waited for nothing is from before the call.
+        assert!(told.max() <= lag_max_ns + lag_max_ns / 100 + 1 && told.max() + 200 >= lag_max_ns);
     }
 }

@@ -35,6 +35,16 @@ pub(super) const LIVE_FRAME_LEN_MAX: usize = 3328;
 /// Frames the kernel works on before it lets softirqs run: fits a veth's ring of 256 four times.
 const LIVE_BATCH: u32 = 64;
 
+/// The same where they wait for their time: they leave together, so with the last of them.
+pub(super) const TIMED_BATCH: u32 = 16;
+
+/// How long the program waits for a slot's time, in nanoseconds: so many readings of the clock (READINGS_MAX in `bpf/ring.bpf.c`) take
+/// longer on any processor.
+pub(super) const WAITS_NS: u64 = 16_000;
+
+/// Where in a slot its time is.
+pub(super) const SLOT_TIME_AT: usize = 8;
+
 /// Bytes of the longest [`Arena::template`].
 const TEMPLATE_BYTES: usize = 4 * RINGS_MAX + LIVE_FRAME_LEN_MAX;
 
@@ -64,7 +74,8 @@ pub(super) struct Outgoing {
     pub(super) port: AtomicU32,
     pub(super) refused: AtomicU32,
     pub(super) differ: AtomicU32,
-    _unused: [u32; 12],
+    pub(super) timed: AtomicU32,
+    _unused: [u32; 11],
     pub(super) slot: [AtomicU32; BATCH_MAX],
 }
 
@@ -224,7 +235,7 @@ impl Arena {
 
     /// Runs the program on `count` live frames for the link of `template`, of which the first `len` bytes are put on the pages before the
     /// program changes them; the right guess spares work.
-    pub(super) fn send(&self, template: &Template, count: usize, len: usize) -> io::Result<()> {
+    pub(super) fn send(&self, template: &Template, count: usize, len: usize, timed: bool) -> io::Result<()> {
         let data = &template.bytes[..template.metadata + len];
         let context = [template.metadata as u32, data.len() as u32, 0, 0, 0, 0];
         let mut context_bytes = [0u8; 24];
@@ -235,7 +246,7 @@ impl Arena {
             data_in: Some(data),
             ctx_in: Some(&context_bytes),
             repeat: count.max(1) as u32,
-            attrs: TestRunAttrs::new().xdp_live_frames(LIVE_BATCH),
+            attrs: TestRunAttrs::new().xdp_live_frames(if timed { TIMED_BATCH } else { LIVE_BATCH }),
             ..TestRunOptions::default()
         };
         let program = self.object.xdp().map_err(io::Error::other)?;

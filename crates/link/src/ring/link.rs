@@ -1,18 +1,18 @@
 //! One link of an arena: some receive queues of an interface, and the way out through it.
 
 use super::RingOptions;
-use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES, Template};
+use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES, SLOT_TIME_AT, TIMED_BATCH, Template, WAITS_NS};
 use super::loan::RingLoan;
 use crate::packet::{socket, transmit};
 use crate::sys::{Interface, StateWatch};
-use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, Loan, OpenError, RecvError, SendError};
+use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, Loan, OpenError, RecvError, SendError, clock};
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 const ETHERNET_HEADER_LEN: usize = 14;
 
@@ -154,7 +154,13 @@ impl RingLink {
     }
 
     /// Sends up to one batch of `pick` as live frames, of which the first `differ` bytes are not alike; how many of `pick` were taken.
-    fn send_live(&mut self, frames: &[Frame<'_>], pick: &[u16], differ: usize) -> Result<usize, SendError> {
+    fn send_live(
+        &mut self,
+        frames: &[Frame<'_>],
+        pick: &[u16],
+        differ: usize,
+        times: Option<&mut [u64]>,
+    ) -> Result<usize, SendError> {
         if self.watch.finds_down(&self.port.interface) {
             return Err(SendError::Down);
         }
@@ -164,7 +170,7 @@ impl RingLink {
             self.template.fill(first);
         }
         self.arena.outgoing_of(self.number).differ.store(differ as u32, Ordering::Relaxed);
-        let Ran { named, ran, bytes, error } = self.stage_and_run(frames, batch);
+        let Ran { named, ran, bytes, error } = self.stage_and_run(frames, batch, times);
         let (taken, bytes) = if ran == named { (batch.len(), bytes) } else { self.before(frames, batch, ran) };
         let sent = ran as u64 - u64::from(self.arena.outgoing_of(self.number).refused.load(Ordering::Relaxed));
         self.port.redirected.fetch_add(sent, Ordering::Relaxed);
@@ -204,7 +210,7 @@ impl RingLink {
 
     /// Names the slots of the frames that fit, after copying those that lie elsewhere into slots of our own, and runs the program on
     /// them.
-    fn stage_and_run(&self, frames: &[Frame<'_>], batch: &[u16]) -> Ran {
+    fn stage_and_run(&self, frames: &[Frame<'_>], batch: &[u16], times: Option<&mut [u64]>) -> Ran {
         let outgoing = self.arena.outgoing_of(self.number);
         let (mut named, mut staged, mut first_len, mut bytes) = (0, 0, 0, 0);
         for index in batch {
@@ -238,10 +244,16 @@ impl RingLink {
         }
         outgoing.next.store(0, Ordering::Relaxed);
         outgoing.refused.store(0, Ordering::Relaxed);
-        let mut ran = 0;
+        outgoing.timed.store(u32::from(times.is_some()), Ordering::Relaxed);
+        for (slot, time) in outgoing.slot.iter().zip(times.iter().flat_map(|times| times.iter())) {
+            // SAFETY: as above, of the slots that have just been named.
+            unsafe { self.time_of(slot).write(*time) };
+        }
+        let (mut ran, mut calls) = (0, 0);
         while ran < named {
+            calls += 1;
             // The system call orders what was written above before what the program reads, and what it writes before `next` below.
-            let outcome = self.arena.send(&self.template, named - ran, first_len);
+            let outcome = self.arena.send(&self.template, named - ran, first_len, times.is_some());
             ran = (outgoing.next.load(Ordering::Relaxed) as usize).min(named);
             match outcome {
                 // Cut short by a signal; the program goes on where it was.
@@ -250,7 +262,29 @@ impl RingLink {
                 Ok(()) => break,
             }
         }
+        if let Some(times) = times {
+            self.tell_times(&mut times[..named], calls == 1);
+        }
         Ran { named, ran, bytes, error: None }
+    }
+
+    /// Where the time of a named slot is.
+    fn time_of(&self, slot: &AtomicU32) -> NonNull<u64> {
+        // SAFETY: a slot has a header, and the time is in it.
+        unsafe { self.arena.slot(slot.load(Ordering::Relaxed)).add(SLOT_TIME_AT).cast() }
+    }
+
+    /// By when each of the named slots had left, if the program ran on all of them: the kernel lets a batch go before the next begins.
+    fn tell_times(&self, times: &mut [u64], in_one_call: bool) {
+        let mut left_ns = clock::now_ns();
+        // Where a signal came in between, batches began elsewhere.
+        let batch = if in_one_call { TIMED_BATCH as usize } else { times.len().max(1) };
+        let slots = &self.arena.outgoing_of(self.number).slot[..times.len()];
+        for (times, slots) in times.chunks_mut(batch).zip(slots.chunks(batch)).rev() {
+            times.fill(left_ns);
+            // SAFETY: the slot was named by this link, which is borrowed, and the program does not run.
+            left_ns = slots.first().map_or(left_ns, |slot| unsafe { self.time_of(slot).read() });
+        }
     }
 }
 
@@ -315,7 +349,7 @@ impl Link for RingLink {
             let sent = if rest.len() < self.live_frames_min {
                 self.small.batch.send(self.small.fd.as_fd(), frames, rest, &mut self.stats)
             } else {
-                self.send_live(frames, rest, differ)
+                self.send_live(frames, rest, differ, None)
             };
             match sent {
                 Ok(0) => break,
@@ -325,6 +359,28 @@ impl Link for RingLink {
             }
         }
         Ok(taken)
+    }
+
+    fn waits_ns(&self) -> u64 {
+        if self.live_frames_min == usize::MAX { 0 } else { WAITS_NS }
+    }
+
+    fn send_timed(
+        &mut self,
+        frames: &[Frame<'_>],
+        pick: &[u16],
+        differ: usize,
+        times: &mut [u64],
+    ) -> Result<usize, SendError> {
+        if self.waits_ns() == 0 || !pick.iter().all(|index| self.fits(frames[usize::from(*index)].len())) {
+            let taken = self.send_alike(frames, pick, differ)?;
+            times.fill(clock::now_ns());
+            return Ok(taken);
+        }
+        // Each call leaves callbacks to RCU. A thread that is in such calls nearly all the time lets no grace period end, until the kernel
+        // insists after 100 ms and a thousand callbacks run at once, for 0.4 ms. This is a moment in which one can.
+        std::thread::yield_now();
+        self.send_live(frames, pick, differ, Some(times))
     }
 
     fn lend(&mut self) -> Option<Box<dyn Loan>> {

@@ -105,6 +105,6 @@ pub fn open(interfaces: &[&str], options: &RingOptions) -> Result<Vec<Vec<RingLi
 pub fn available() -> Result<(), OpenError> {
     let options = RingOptions { rx_slots: 1, ..RingOptions::small_frames() };
     Arena::new(&[], &[], 1, &options)?
-        .send(&Arena::template(0), 0, 60)
+        .send(&Arena::template(0), 0, 60, false)
         .map_err(|source| OpenError::from_io("send live frames", "CAP_NET_ADMIN", source))
 }

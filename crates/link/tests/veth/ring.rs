@@ -6,7 +6,7 @@ use crate::property;
 use arrayvec::ArrayVec;
 use natrig_link::packet::{PacketLink, PacketOptions};
 use natrig_link::ring::{self, RingLink, RingOptions};
-use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, affinity};
+use natrig_link::{BURST_MAX, FRAME_LEN_MAX, Link, LinkStats, OpenError, RecvError, affinity, clock};
 use natrig_wire::Frame;
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,61 @@ fn frames_made_in_lent_slots_arrive_as_they_were_made() {
         assert_eq!(collect(&mut right, 100), made);
         drop(loan);
         assert!(left.lend().is_some());
+    });
+}
+
+#[test]
+fn timed_frames_leave_at_their_time_and_not_before() {
+    const COUNT: usize = 200;
+    const GAP_NS: u64 = 5_000;
+    in_fresh_namespace_as_root("ring::timed_frames_leave_at_their_time_and_not_before", || {
+        veth_pair("left", "right", 1);
+        let (mut left, mut right) = (open_one("left", &small_rings()), open_one("right", &small_rings()));
+        assert!(left.waits_ns() > GAP_NS);
+        assert_eq!(PacketLink::open("left", &PacketOptions::default()).unwrap().waits_ns(), 0, "it cannot wait");
+        let mut made: Vec<Vec<u8>> = (0..COUNT).map(|number| vec![number as u8; 100]).collect();
+        let pick: Vec<u16> = (0..COUNT as u16).collect();
+        let receiver = std::thread::spawn(move || {
+            let (mut arrived, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
+            while arrived.len() < COUNT && Instant::now() < deadline {
+                let at_ns = &mut |frames: &mut [Frame<'_>]| {
+                    let now_ns = clock::now_ns();
+                    arrived.extend(frames.iter().map(|frame| (frame.bytes()[20], now_ns)));
+                };
+                right.recv(BURST_MAX, at_ns).unwrap();
+            }
+            arrived
+        });
+        let frames: Vec<Frame<'_>> = made.iter_mut().map(|bytes| Frame::new(bytes, 100)).collect();
+        let first_ns = clock::now_ns() + GAP_NS;
+        let wanted_ns: Vec<u64> = (0..COUNT as u64).map(|nth| first_ns + nth * GAP_NS).collect();
+        let mut left_ns = wanted_ns.clone();
+        assert_eq!(left.send_timed(&frames, &pick, 60, &mut left_ns).unwrap(), COUNT);
+        let arrived = receiver.join().unwrap();
+        assert_eq!(arrived.len(), COUNT, "{:?}", left.stats());
+        for (nth, ((number, arrived_ns), (wanted_ns, left_ns))) in
+            arrived.into_iter().zip(wanted_ns.into_iter().zip(&left_ns)).enumerate()
+        {
+            assert_eq!(usize::from(number), nth);
+            assert!(arrived_ns >= wanted_ns, "frame {nth} was there {} ns before its time", wanted_ns - arrived_ns);
+            assert!(*left_ns >= wanted_ns, "frame {nth} is said to have left before its time");
+        }
+        assert!(left_ns.is_sorted());
+    });
+}
+
+#[test]
+fn a_frame_whose_time_is_too_far_off_is_lost_and_counted() {
+    in_fresh_namespace_as_root("ring::a_frame_whose_time_is_too_far_off_is_lost_and_counted", || {
+        veth_pair("left", "right", 1);
+        let (mut left, mut right) = (open_one("left", &small_rings()), open_one("right", &small_rings()));
+        let mut made = [[0u8; 100], [1u8; 100], [2u8; 100]];
+        let frames: Vec<Frame<'_>> = made.iter_mut().map(|bytes| Frame::new(bytes, 100)).collect();
+        let far_ns = clock::now_ns() + 600_000_000_000;
+        assert_eq!(left.send_timed(&frames, &[0, 1, 2], 100, &mut [0, far_ns, 0]).unwrap(), 3);
+        let arrived = collect(&mut right, 2);
+        assert_eq!(arrived.iter().map(|frame| frame[99]).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!((left.stats().tx_frames, left.stats().tx_refused), (2, 1));
     });
 }
 
