@@ -4,7 +4,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::site::{ARGUMENTS, CLIENT, SERVER, Site, WIDE};
+use super::site::{ARGUMENTS, CLIENT, SERVER, Site, WIDE, fastest};
 use crate::support::eventually;
 
 /// The role.
@@ -21,7 +21,7 @@ pub(crate) fn life(natrig: &str) {
     // The fastest link there is: as root that attaches programs to both interfaces. Each one starts right after the end of the one before.
     for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGTERM]
     {
-        let nat = site.nat(&[]);
+        let nat = site.nat(&["--link", fastest()]);
         if as_root {
             assert!(
                 ip(&site, &["link", "show", "in"]).is_none_or(|text| text.contains("xdp")),
@@ -38,7 +38,7 @@ pub(crate) fn life(natrig: &str) {
         assert_eq!(sockets().len(), usize::from(killed), "{signal}");
     }
     // What a killed one leaves is a file, which the next one takes over, or `natrig clean` removes.
-    let nat = site.nat(&[]);
+    let nat = site.nat(&["--link", fastest()]);
     nat.signal(Signal::SIGKILL);
     nat.finish();
     let said = site.run(&["clean"]);

@@ -16,7 +16,7 @@ use crate::support::place::Place;
 
 pub(crate) const CASES: [Case; 10] = [
     in_namespaces("nat::programs_over_af_packet", Each, |place| play(place, &["through", "packet"])),
-    in_namespaces("nat::programs_over_the_fastest_link", Anybody, |place| play(place, &["through", "auto"])),
+    in_namespaces("nat::programs_over_the_link_chosen", Anybody, |place| play(place, &["through", "auto"])),
     in_namespaces("nat::programs_over_live_frames", Anybody, |place| play(place, &["through", "ring"])),
     in_namespaces("nat::programs_over_af_xdp", Anybody, |place| play(place, &["through", "xdp"])),
     in_namespaces("nat::programs_over_pnet", Anybody, |place| play(place, &["through", "pnet"])),

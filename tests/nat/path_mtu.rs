@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::site::{CLIENT, POOL, SERVER, Site, WIDE};
+use super::site::{CLIENT, POOL, SERVER, Site, WIDE, fastest};
 use crate::support::{LIMIT, eventually};
 
 const PORT: u16 = 9003;
@@ -30,7 +30,7 @@ pub(crate) fn path_mtu(natrig: &str) {
     // The client's are too long for the NAT's own outside link; TCP finds the way too.
     site = site.rebuild([1500, 1500, 1400, 1500]);
     {
-        let _nat = site.nat(&["--link", "auto"]);
+        let _nat = site.nat(&["--link", fastest()]);
         let (client, _server) = ends(&site);
         assert_eq!(learns(&client), 1400);
         transfer(&site, "Up");
@@ -38,7 +38,7 @@ pub(crate) fn path_mtu(natrig: &str) {
     // The server's are too long for its inside link.
     site = site.rebuild([1500, 1350, 1500, 1500]);
     {
-        let _nat = site.nat(&["--link", "auto"]);
+        let _nat = site.nat(&["--link", fastest()]);
         let (_client, server) = ends(&site);
         assert_eq!(learns(&server), 1350);
         transfer(&site, "Down");

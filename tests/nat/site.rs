@@ -11,6 +11,7 @@ use std::process::Command;
 use natrig_lab::lease::Lease;
 use natrig_lab::plan::{At, Plan, Step, VethEnd};
 use natrig_lab::privilege;
+use natrig_link::{LinkKind, available};
 use natrig_wire::MacAddr;
 
 use crate::support::limits;
@@ -90,6 +91,11 @@ impl Site {
     pub(crate) fn start(&self, namespace: &str, command: &mut Command) -> Process {
         self.lease.run_in(namespace, || Process::start(command)).unwrap()
     }
+}
+
+/// Rings, where this user may have them.
+pub(crate) fn fastest() -> &'static str {
+    if available(LinkKind::Ring).is_ok() { "ring" } else { "packet" }
 }
 
 /// What is typed behind `natrig`, but for the link.

@@ -10,7 +10,7 @@ use natrig_link::{LinkKind, available};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::site::{CLIENT, FAR, NAT_INSIDE, NAT_OUTSIDE, NEAR, POOL, SERVER, Site, WIDE};
+use super::site::{ARGUMENTS, CLIENT, FAR, NAT_INSIDE, NAT_OUTSIDE, NEAR, POOL, SERVER, Site, WIDE};
 use crate::support::process::Process;
 use crate::support::{LIMIT, limits};
 
@@ -31,6 +31,9 @@ pub(crate) fn through(natrig: &str, link: &str) {
         if link == name && available(kind).is_err() {
             limits::give_up(&format!("no {name} links here"));
         }
+    }
+    if link == "auto" {
+        chosen(&site);
     }
     let nat = site.nat(&["--link", link]);
     let servers = site.role("server", &["servers", SERVER]);
@@ -56,6 +59,17 @@ pub(crate) fn through(natrig: &str, link: &str) {
     foreign(&site);
     each_datagram_once(&site);
     told(&site, nat);
+}
+
+/// `auto` takes packet sockets where TCP may come uncut, as from veths that are as the kernel makes them, and says why.
+fn chosen(site: &Site) {
+    let nat = site.natrig(&[&ARGUMENTS[..], &["--link", "auto"]].concat());
+    let why = nat.says("not ring, xdp: ");
+    assert!(why.contains("TCP comes uncut from veth in"), "{why}");
+    let ready = nat.says("ready: ");
+    assert!(ready.contains(" over packet,"), "{ready}");
+    nat.signal(Signal::SIGTERM);
+    assert_eq!(nat.finish().code, Some(0));
 }
 
 /// Each line: a client's own address and port, and what the server saw. Returns how many.

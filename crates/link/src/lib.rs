@@ -58,6 +58,12 @@ pub fn mtu(interface: &str) -> Result<u32, OpenError> {
     found.mtu().map_err(|source| OpenError::System { what: "ask for the MTU", source })
 }
 
+/// Whether what comes from an interface of the calling thread's network namespace may be TCP segments in one piece, which an XDP program
+/// there would have the sender cut: it is an end of a veth pair with segmentation offload, as the kernel makes both ends.
+pub fn brings_whole_segments(interface: &str) -> bool {
+    sys::Interface::find(interface).is_ok_and(|interface| interface.is_veth() && interface.cuts_segments())
+}
+
 /// Bursts of Ethernet frames in and out.
 pub trait Link: Send {
     /// Presents up to `max` (at most [`BURST_MAX`]) received frames in place to `on_burst`, which is called at most once and never

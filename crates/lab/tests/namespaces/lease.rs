@@ -9,8 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use natrig_lab::lease::{BuildError, EnterError, Lease, SpawnError, StepError};
-use natrig_lab::plan::{At, Offload, Plan, Step};
+use natrig_lab::plan::{At, Offload, Plan, Step, VethEnd};
 use natrig_lab::topology::{Boxes, Port, Topology};
+use natrig_link::brings_whole_segments;
+use natrig_wire::MacAddr;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::support::{Actor, counters, enter_or_skip, skip};
@@ -171,6 +173,19 @@ pub(crate) fn offloads_and_mtu_are_as_planned() {
         getsockopt(&socket, sockopt::IpMtu).unwrap()
     });
     assert_eq!(mtu.unwrap(), 1400);
+    lease.close().unwrap();
+    // The kernel makes the ends of a pair so that segments may be left to them in one piece.
+    let end = |name: &str, number| VethEnd { at: At::new("a", name), mac: MacAddr([2, 0x6e, 0x61, 0, 3, number]) };
+    let fresh = Plan {
+        steps: vec![
+            Step::Namespace { name: "a".to_owned() },
+            Step::Veth { a: end("left", 1), b: end("right", 2), mtu: 1500, queues: 1 },
+            Step::OffloadsOff { at: At::new("a", "right"), offloads: vec![Offload::Tso] },
+        ],
+    };
+    let lease = fresh.build().unwrap();
+    let whole = |interface: &str| lease.run_in("a", || brings_whole_segments(interface)).unwrap();
+    assert!(whole("left") && !whole("right") && !whole("lo"));
     lease.close().unwrap();
 }
 

@@ -5,8 +5,10 @@ use crate::error::OpenError;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+const ETHTOOL_GDRVINFO: u32 = 0x3;
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSTATS: u32 = 0x1d;
+const ETHTOOL_GTSO: u32 = 0x1e;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_SS_STATS: u32 = 1;
@@ -62,6 +64,21 @@ impl Interface {
             Ok(()) => channels[5].max(channels[8]).max(1),
             Err(_) => 1,
         }
+    }
+
+    /// Whether it is an end of a veth pair, as its driver says.
+    pub(crate) fn is_veth(&self) -> bool {
+        // struct ethtool_drvinfo: command, then the driver's name, 32 bytes, and six fields more.
+        let mut info = [0u32; 49];
+        info[0] = ETHTOOL_GDRVINFO;
+        self.ethtool(&mut info).is_ok() && info[1].to_ne_bytes() == *b"veth" && info[2] == 0
+    }
+
+    /// Whether TCP segments may be left to it in one piece.
+    pub(crate) fn cuts_segments(&self) -> bool {
+        // struct ethtool_value: command, value.
+        let mut value = [ETHTOOL_GTSO, 0];
+        self.ethtool(&mut value).is_ok() && value[1] != 0
     }
 
     /// Which of the driver's statistics have a name that `wanted` accepts; empty where the driver has none.

@@ -6,7 +6,7 @@ use natrig_link::packet::{PacketLink, PacketOptions, Promiscuous};
 use natrig_link::pnet::PnetLink;
 use natrig_link::ring::{self, RingOptions};
 use natrig_link::xdp::{self, XdpOptions};
-use natrig_link::{FRAME_LEN_MAX, Link, LinkKind, OpenError, available};
+use natrig_link::{FRAME_LEN_MAX, Link, LinkKind, OpenError, available, brings_whole_segments};
 use natrig_wire::{MacAddr, ethernet};
 
 use super::settings::{Settings, wrong};
@@ -72,20 +72,16 @@ impl Interfaces {
     /// # Errors
     /// No link of the kind that is wished for can be opened, or, with `auto`, none at all.
     pub(super) fn open(&self, settings: &Settings) -> Result<Links, Failure> {
-        let kernel_speaks = self.both.iter().any(|interface| interface.kernel_speaks);
+        let no_xdp = self.why_no_xdp().filter(|_| settings.link == LinkChoice::Auto);
         let kinds: &[LinkKind] = match settings.link {
-            // XDP takes every frame, those for the kernel too.
-            LinkChoice::Auto if kernel_speaks => &[LinkKind::Packet],
+            LinkChoice::Auto if no_xdp.is_some() => &[LinkKind::Packet],
             LinkChoice::Auto => &[LinkKind::Ring, LinkKind::Xdp, LinkKind::Packet],
             LinkChoice::Ring => &[LinkKind::Ring],
             LinkChoice::Xdp => &[LinkKind::Xdp],
             LinkChoice::Packet => &[LinkKind::Packet],
             LinkChoice::Pnet => &[LinkKind::Pnet],
         };
-        let mut passed_over = Vec::new();
-        if settings.link == LinkChoice::Auto && kernel_speaks {
-            passed_over.push("ring, xdp: the kernel has addresses on the interfaces".to_owned());
-        }
+        let mut passed_over: Vec<String> = no_xdp.map(|why| format!("ring, xdp: {why}")).into_iter().collect();
         for kind in kinds {
             self.check_forwarding(*kind, settings.mac)?;
             match available(*kind).and_then(|()| self.open_kind(*kind)) {
@@ -97,6 +93,19 @@ impl Interfaces {
         Err(Failure::failed(
             exit::ENVIRONMENT,
             format_args!("failed to open links to {} and {}\n       {reasons}", self.both[0].name, self.both[1].name),
+        ))
+    }
+
+    /// Why XDP is not to be used here, though it could.
+    fn why_no_xdp(&self) -> Option<String> {
+        if self.both.iter().any(|interface| interface.kernel_speaks) {
+            // XDP takes every frame, those for the kernel too.
+            return Some("the kernel has addresses on the interfaces".to_owned());
+        }
+        let brings = self.both.iter().find(|interface| brings_whole_segments(&interface.name))?;
+        Some(format!(
+            "TCP comes uncut from veth {}, which is worth more (ethtool -K {0} tso off to have it cut)",
+            brings.name
         ))
     }
 
