@@ -144,7 +144,8 @@ impl Experiment {
         let sample = offer.stamps.then(|| Sample::of(frames, SAMPLES_MAX, STAMP_AT));
         self.sample(bench, sample)?;
         self.traffic.generator.introduce(self.new);
-        self.traffic.timed_ns = (offer.purpose == Purpose::Latency).then_some(offer.duration_ns);
+        let timed = matches!(offer.purpose, Purpose::Latency | Purpose::Load);
+        self.traffic.timed_ns = timed.then_some(offer.duration_ns);
         let phase = self.phase(bench, schedule, give_up_after_ns)?;
         self.traffic.timed_ns = None;
         self.traffic.generator.introduce(None);
