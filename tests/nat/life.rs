@@ -17,7 +17,7 @@ pub(crate) fn life(natrig: &str) {
         let entries = std::fs::read_dir(&state).into_iter().flatten();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
     };
-    let as_root = natrig_link::available(natrig_link::LinkKind::Ring).is_ok();
+    let as_root = fastest() == "ring";
     // The fastest link there is: as root that attaches programs to both interfaces. Each one starts right after the end of the one before.
     for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGKILL, Signal::SIGTERM]
     {

@@ -353,7 +353,8 @@ impl Subject {
         Ok(bench.worlds[self.world].set_time_wait(seconds)?)
     }
 
-    /// Runs `talk` until it is over, or `give_up_after_ns` from its epoch nothing more is sent.
+    /// Runs `talk` until it is over, or `give_up_after_ns` from its epoch nothing more is sent. `timed_ns`: for how long it sends, if what
+    /// counts is when frames come and go; the threads that move them then have their processors before all others, where that is allowed.
     ///
     /// # Errors
     /// [`TrialError`]; losing frames is no error but what is measured.
@@ -362,6 +363,7 @@ impl Subject {
         bench: &mut Bench<'_>,
         talk: &mut dyn Talk,
         give_up_after_ns: u64,
+        timed_ns: Option<u64>,
     ) -> Result<Account, TrialError> {
         let world = &mut bench.worlds[self.world];
         world.links.flush(2).map_err(RigError::from)?;
@@ -370,8 +372,7 @@ impl Subject {
             trial: (bench.sessions % u32::from(TRIAL_ID_MAX)) as u8 + 1,
             give_up_after_ns,
             threads: vec![world.napi.clone(), bench.softirq.clone()],
-            urgent_ns: talk
-                .timed_ns()
+            urgent_ns: timed_ns
                 .filter(|takes_ns| bench.urgent_time.as_ref().is_some_and(|urgent_time| urgent_time.take(*takes_ns))),
             past_kernel: [world.lineup.node, world.lineup.gateway]
                 .iter()

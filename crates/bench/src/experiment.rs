@@ -116,7 +116,7 @@ impl Experiment {
         receiver.heads(subject.heads(bench));
         let reflector = Reflector::new(receiver, subject.responder(bench).endpoint, answers);
         let (schedule, times) = (Schedule::count(0, 1.0), TesterTimes::default());
-        let traffic = Traffic { generator, returns, reflector, schedule, timed_ns: None, times };
+        let traffic = Traffic { generator, returns, reflector, schedule, times };
         let established = flows.len();
         Ok(Self { subject, flows: flows.clone(), frame_size, traffic, established, new: None, loaded_at_ns: None })
     }
@@ -145,9 +145,7 @@ impl Experiment {
         self.sample(bench, sample)?;
         self.traffic.generator.introduce(self.new);
         let timed = matches!(offer.purpose, Purpose::Latency | Purpose::Load);
-        self.traffic.timed_ns = timed.then_some(offer.duration_ns);
-        let phase = self.phase(bench, schedule, give_up_after_ns)?;
-        self.traffic.timed_ns = None;
+        let phase = self.phase(bench, schedule, give_up_after_ns, timed.then_some(offer.duration_ns))?;
         self.traffic.generator.introduce(None);
         let journeys = (sample.is_some() && offer.purpose != Purpose::Search).then(|| self.journeys(bench));
         if phase.sent >= u64::from(self.established) {
@@ -198,7 +196,7 @@ impl Experiment {
         self.traffic.reflector.receiver_mut().forget_bindings();
         self.sample(bench, None)?;
         let flows = u64::from(self.established);
-        let phase = self.phase(bench, Schedule::count(flows, rate_pps), u64::MAX)?;
+        let phase = self.phase(bench, Schedule::count(flows, rate_pps), u64::MAX, None)?;
         self.loaded_at_ns = Some(clock::now_ns());
         Ok((Preload { sent: phase.sent, received: phase.there.received }, phase.end.sent_after_ns))
     }
@@ -228,10 +226,16 @@ impl Experiment {
         Journeys::join(self.traffic.reflector.receiver().arrivals(), &self.subject.passages(bench))
     }
 
-    fn phase(&mut self, bench: &mut Bench<'_>, schedule: Schedule, give_up_after_ns: u64) -> Result<Phase, TrialError> {
+    fn phase(
+        &mut self,
+        bench: &mut Bench<'_>,
+        schedule: Schedule,
+        give_up_after_ns: u64,
+        timed_ns: Option<u64>,
+    ) -> Result<Phase, TrialError> {
         self.traffic.schedule = schedule;
         let Account { end, mut drops, threads_ns, kernel, noise, clocks_off } =
-            self.subject.session(bench, &mut self.traffic, give_up_after_ns)?;
+            self.subject.session(bench, &mut self.traffic, give_up_after_ns, timed_ns)?;
         let (answered, refused) = self.traffic.reflector.answers();
         rig::add_drop(&mut drops, Place::Internet, "answer_refused", refused);
         self.subject.initiator(bench).add_refused(&mut drops, self.traffic.generator.counts().refused);

@@ -18,8 +18,6 @@ pub(crate) struct Alone {
     schedule: Schedule,
     /// What it hands its frames to.
     to: To,
-    /// How long the schedule is, in nanoseconds, if what counts is how late they are.
-    timed_ns: Option<u64>,
     /// In calls that sent something.
     busy_ns: u64,
 }
@@ -46,10 +44,6 @@ impl Talk for Alone {
     /// Nothing that was sent is waited for.
     fn is_complete(&self) -> bool {
         true
-    }
-
-    fn timed_ns(&self) -> Option<u64> {
-        self.timed_ns
     }
 }
 
@@ -111,8 +105,8 @@ pub(crate) fn send(
     let generator = generator.map_err(|error| error.to_string())?.ahead(AHEAD_NS);
     let timed_ns = (offer != Offer::Alone).then_some(duration_ns);
     let to = if offer == Offer::LagFloor { To::Nobody } else { To::Link };
-    let mut alone = Alone { generator, schedule, to, timed_ns, busy_ns: 0 };
-    let account = subject.session(bench, &mut alone, duration_ns).map_err(|error| error.to_string())?;
+    let mut alone = Alone { generator, schedule, to, busy_ns: 0 };
+    let account = subject.session(bench, &mut alone, duration_ns, timed_ns).map_err(|error| error.to_string())?;
     let counts = alone.generator.counts();
     let lost: u64 = account.drops.iter().map(|drop| drop.frames).sum();
     let left = counts.sent.saturating_sub(counts.refused + lost);

@@ -64,6 +64,19 @@ pub fn brings_whole_segments(interface: &str) -> bool {
     sys::Interface::find(interface).is_ok_and(|interface| interface.is_veth() && interface.cuts_segments())
 }
 
+/// [`Link::send_timed`] of a link that waits for nothing.
+pub(crate) fn send_at_once<L: Link + ?Sized>(
+    link: &mut L,
+    frames: &[Frame<'_>],
+    pick: &[u16],
+    differ: usize,
+    times: &mut [u64],
+) -> Result<usize, SendError> {
+    let taken = link.send_alike(frames, pick, differ)?;
+    times.fill(clock::now_ns());
+    Ok(taken)
+}
+
 /// Bursts of Ethernet frames in and out.
 pub trait Link: Send {
     /// Presents up to `max` (at most [`BURST_MAX`]) received frames in place to `on_burst`, which is called at most once and never
@@ -112,9 +125,7 @@ pub trait Link: Send {
         differ: usize,
         times: &mut [u64],
     ) -> Result<usize, SendError> {
-        let taken = self.send_alike(frames, pick, differ)?;
-        times.fill(clock::now_ns());
-        Ok(taken)
+        send_at_once(self, frames, pick, differ, times)
     }
 
     /// Memory from which this link sends without a copy, for whoever makes frames, if it has any and it is not lent already. Frames made

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use crate::{clock, sys};
 
-/// What a kernel leaves to real-time threads of each second, unless it is told otherwise (`kernel.sched_rt_runtime_us`,
-/// `kernel.sched_rt_period_us`); newer ones give the rest to ordinary threads that had to wait for so long, whatever they are told
-/// (`fair_server` in the kernel's `Documentation/scheduler`).
+/// What a kernel leaves to real-time threads of each second, unless it is told otherwise (`kernel.sched_rt_runtime_us`); newer ones give the
+/// rest to ordinary threads that had to wait for so long, whatever they are told (`fair_server` in the kernel's `Documentation/scheduler`).
 const RUNTIME_NS: u64 = 950_000_000;
-const PERIOD_NS: u64 = 1_000_000_000;
 
 /// Puts a thread before all ordinary ones (`SCHED_FIFO`, the lowest priority of those), or back among them; 0 is the calling one. The
 /// threads that it starts from then on are ordinary.
@@ -21,6 +19,15 @@ const PERIOD_NS: u64 = 1_000_000_000;
 pub fn set(thread: u32, before_others: bool) -> io::Result<()> {
     let (policy, priority) = if before_others { (libc::SCHED_FIFO, 1) } else { (libc::SCHED_OTHER, 0) };
     sys::set_scheduler(thread, policy | libc::SCHED_RESET_ON_FORK, priority)
+}
+
+/// Whether the calling thread may be put before others: tries it.
+///
+/// # Errors
+/// As for [`set`].
+pub fn allowed() -> io::Result<()> {
+    set(0, true)?;
+    set(0, false)
 }
 
 /// The calling thread before all others, until it is over.
@@ -58,13 +65,9 @@ static RESTED_NS: AtomicU64 = AtomicU64::new(0);
 impl UrgentTime {
     /// None where it is not allowed at all. Tries it, with the calling thread.
     pub fn available() -> Option<Self> {
-        let mut tried = Urgent::begin(true);
-        let allowed = tried.is_set;
-        tried.end();
-        allowed.then(|| {
-            let of = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?.trim().parse().ok();
-            Self { longest_ns: longest_ns(of("sched_rt_runtime_us"), of("sched_rt_period_us")) }
-        })
+        allowed().ok()?;
+        let runtime = fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").ok();
+        Some(Self { longest_ns: longest_ns(runtime.and_then(|text| text.trim().parse().ok())) })
     }
 
     /// Whether threads may be urgent for so long, in nanoseconds. If so, waits until they have rested from the time before.
@@ -80,14 +83,11 @@ impl UrgentTime {
     }
 }
 
-/// Three quarters of what one period leaves, so that there is room for what a session takes beside its trial.
-fn longest_ns(runtime_us: Option<i64>, period_us: Option<i64>) -> u64 {
-    let us = |us: Option<i64>| us.and_then(|us| u64::try_from(us).ok()).map(|us| us * 1000);
-    let (runtime_ns, period_ns) = (us(runtime_us).unwrap_or(RUNTIME_NS), us(period_us).unwrap_or(PERIOD_NS));
-    // Of a longer period no more than of a second; of a shorter one what is left of it by the second.
-    let share = runtime_ns as f64 / period_ns.max(1) as f64;
-    let runtime_ns = if share >= 1.0 || period_ns >= PERIOD_NS { runtime_ns.min(RUNTIME_NS) } else { runtime_ns };
-    runtime_ns / 4 * 3
+/// Three quarters of what one period leaves, or a second if that is less, so that there is room for what a session takes beside its
+/// trial. -1 leaves all.
+fn longest_ns(runtime_us: Option<i64>) -> u64 {
+    let runtime_ns = runtime_us.and_then(|us| u64::try_from(us).ok()).map_or(RUNTIME_NS, |us| us * 1000);
+    runtime_ns.min(RUNTIME_NS) / 4 * 3
 }
 
 #[cfg(test)]
@@ -126,12 +126,12 @@ mod tests {
 
     #[test]
     fn a_stretch_leaves_room_in_what_the_kernel_grants() {
-        assert_eq!(longest_ns(Some(950_000), Some(1_000_000)), 712_500_000);
-        assert_eq!(longest_ns(None, None), 712_500_000);
-        assert_eq!(longest_ns(Some(-1), Some(1_000_000)), 712_500_000);
-        assert_eq!(longest_ns(Some(50_000), Some(100_000)), 37_500_000);
-        assert_eq!(longest_ns(Some(9_500_000), Some(10_000_000)), 712_500_000);
-        assert_eq!(longest_ns(Some(0), Some(1_000_000)), 0);
+        assert_eq!(longest_ns(Some(950_000)), 712_500_000);
+        assert_eq!(longest_ns(None), 712_500_000);
+        assert_eq!(longest_ns(Some(-1)), 712_500_000);
+        assert_eq!(longest_ns(Some(50_000)), 37_500_000);
+        assert_eq!(longest_ns(Some(9_500_000)), 712_500_000);
+        assert_eq!(longest_ns(Some(0)), 0);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Dut<'_, '_, '_> {
                     return Ok(Found { rate_pps: bounds.relevant_lower_pps, generator_bound });
                 }
             };
-            let offer = Offer { rate_pps, duration_ns, timed: false };
+            let offer = Offer::untimed(rate_pps, duration_ns);
             let Some((_, phase)) = self.over_established(&mut tester, test, load_pps, offer, false)? else {
                 return Ok(Found::NOTHING);
             };
@@ -76,7 +76,7 @@ impl Dut<'_, '_, '_> {
         let mut share = 1.0;
         while without_loss < 2 && share > settings.loss_step / 2.0 {
             let load = settings.loss_from * share;
-            let offer = Offer { rate_pps: throughput_pps * load, duration_ns, timed: false };
+            let offer = Offer::untimed(throughput_pps * load, duration_ns);
             let measured = self.over_established(&mut tester, Kind::FrameLoss, load_pps, offer, false)?;
             let Some((_, phase)) = measured else {
                 let device = format!("design {} of {}", self.chain.turn.design, self.chain.turn.lineup);

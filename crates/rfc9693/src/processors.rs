@@ -92,7 +92,7 @@ impl Device<'_, '_, '_> {
         };
         let duration_ns = u64::from(scenario.phase2.trial_ms) * 1_000_000;
         let throughput = self.search(range, |device, rate_pps| {
-            let offer = Offer { rate_pps: rate_pps / times, duration_ns, timed: false };
+            let offer = Offer::untimed(rate_pps / times, duration_ns);
             device.trials(&mut testers, load_pps, Some(offer))
         })?;
         self.add(Quantity::Throughput, connections, processors, throughput);

@@ -38,7 +38,6 @@ pub(crate) struct Tester {
     sending: Sending,
     initiator: End,
     responder: End,
-    timed_ns: Option<u64>,
 }
 
 impl Tester {
@@ -53,7 +52,7 @@ impl Tester {
         let end = |receiver| End { generator: None, schedule: None, receiver };
         let mut initiator = end(receiver(Expectation::AtPod { ttl: TTL_LEFT }));
         initiator.generator = Some(generator(&sending.sizes, sending.initiator, flows.clone())?);
-        Ok(Self { initiator, responder: end(receiver(at_server)), flows, sending, timed_ns: None })
+        Ok(Self { initiator, responder: end(receiver(at_server)), flows, sending })
     }
 
     /// N.
@@ -86,11 +85,6 @@ impl Tester {
         self.initiator.schedule = initiator;
         self.responder.schedule = responder;
         Ok(())
-    }
-
-    /// How long the next sessions are, in nanoseconds, if they are about when frames come and go.
-    pub(crate) fn time(&mut self, timed_ns: Option<u64>) {
-        self.timed_ns = timed_ns;
     }
 
     /// The Initiator uses its tuples in an order that `shuffle` makes, from the next session on.
@@ -212,9 +206,5 @@ impl Talk for Tester {
             let sent = from.map_or(0, |generator| generator.counts().sent);
             to.counts().received == sent
         })
-    }
-
-    fn timed_ns(&self) -> Option<u64> {
-        self.timed_ns
     }
 }

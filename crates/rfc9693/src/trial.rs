@@ -29,7 +29,7 @@ pub(crate) struct Chain<'r, 'b> {
     pub(crate) turn: Turn,
 }
 
-/// What test phase 2 offers.
+/// What a phase offers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offer {
     /// Frames per second in each active direction.
@@ -38,6 +38,13 @@ pub(crate) struct Offer {
     pub(crate) duration_ns: u64,
     /// What counts is when frames come and go.
     pub(crate) timed: bool,
+}
+
+impl Offer {
+    /// What counts is what arrives.
+    pub(crate) const fn untimed(rate_pps: f64, duration_ns: u64) -> Self {
+        Self { rate_pps, duration_ns, timed: false }
+    }
 }
 
 impl Dut<'_, '_, '_> {
@@ -105,7 +112,7 @@ impl Chain<'_, '_> {
         tester.forget();
         let connections = tester.connections();
         let (schedule, takes_ns) = counted(u64::from(connections), phase1_pps);
-        let phase1 = self.phase(tester, phase1_pps, Some(schedule), None, takes_ns)?;
+        let phase1 = self.phase(tester, Offer::untimed(phase1_pps, takes_ns), Some(schedule), None)?;
         let tables = self.subject.entries(self.bench)?;
         Ok(Trial {
             number,
@@ -128,7 +135,7 @@ impl Chain<'_, '_> {
     pub(crate) fn validate(&mut self, tester: &mut Tester, trial: &mut Trial) -> Result<(), Stop> {
         let validation_pps = trial.phase1.rate_pps_offered * self.scenario.establishment.alpha;
         let (schedule, takes_ns) = counted(trial.state_table, validation_pps);
-        let validation = self.phase(tester, validation_pps, None, Some(schedule), takes_ns)?;
+        let validation = self.phase(tester, Offer::untimed(validation_pps, takes_ns), None, Some(schedule))?;
         let all = validation.back.received == u64::from(trial.connections);
         trial.diagnosis = if all { Diagnosis::AllValidated } else { Diagnosis::ValidationLoss };
         trial.validation = Some(validation);
@@ -137,32 +144,29 @@ impl Chain<'_, '_> {
 
     /// Test phase 2.
     pub(crate) fn forward(&mut self, tester: &mut Tester, trial: &mut Trial, offer: Offer) -> Result<(), Stop> {
-        let Offer { rate_pps, duration_ns, timed } = offer;
+        let Offer { rate_pps, duration_ns, .. } = offer;
         let seed = self.turn.seed;
         tester.shuffle_initiator(|order| tuples::shuffle(order, seed ^ INITIATOR));
         let stream = || Some(Schedule::new(Arrivals::Constant, rate_pps, duration_ns, seed));
         let ways = self.scenario.phase2.ways;
         let (out, back) = (stream().filter(|_| ways != Ways::In), stream().filter(|_| ways != Ways::Out));
-        tester.time(timed.then_some(duration_ns));
-        let phase = self.phase(tester, rate_pps, out, back, duration_ns);
-        tester.time(None);
-        trial.phase2 = Some(phase?);
+        trial.phase2 = Some(self.phase(tester, offer, out, back)?);
         Ok(())
     }
 
     fn phase(
         &mut self,
         tester: &mut Tester,
-        rate_pps: f64,
+        offer: Offer,
         out: Option<Schedule>,
         back: Option<Schedule>,
-        takes_ns: u64,
     ) -> Result<Phase, Stop> {
+        let Offer { rate_pps, duration_ns: takes_ns, timed } = offer;
         let seed = self.turn.seed;
         let responder_order = |order: &mut [u32]| tuples::shuffle(order, seed ^ RESPONDER);
         tester.prepare(out, back, responder_order).map_err(|e| Stop::failed("prepare a phase")(&e))?;
         let give_up_after_ns = self.scenario.devices.limits.give_up_after_ns(takes_ns);
-        let account = self.subject.session(self.bench, tester, give_up_after_ns)?;
+        let account = self.subject.session(self.bench, tester, give_up_after_ns, timed.then_some(takes_ns))?;
         if account.end.cancelled {
             return Err(Stop::Cancelled);
         }

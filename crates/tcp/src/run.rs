@@ -213,7 +213,7 @@ impl Device<'_, '_, '_> {
             seed: self.turn.seed.wrapping_add(u64::from(nth)),
         });
         let patience_ns = u64::from(transfer.patience_s) * 1_000_000_000;
-        let account = self.subject.session(self.bench, &mut transfers, patience_ns)?;
+        let account = self.subject.session(self.bench, &mut transfers, patience_ns, None)?;
         if account.end.cancelled {
             return Err(Stop::Cancelled);
         }

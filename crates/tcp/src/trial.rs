@@ -67,7 +67,7 @@ impl Device<'_, '_, '_> {
         connections.prepare(work, purpose != Purpose::Rate);
         let limits = &self.scenario.devices.limits;
         let give_up_after_ns = limits.give_up_after_ns(takes_ns);
-        let account = self.subject.session(self.bench, connections, give_up_after_ns)?;
+        let account = self.subject.session(self.bench, connections, give_up_after_ns, None)?;
         if account.end.cancelled {
             return Err(Stop::Cancelled);
         }

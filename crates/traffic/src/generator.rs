@@ -226,7 +226,10 @@ impl Generator {
             before_ns = before_ns.max(**at);
             gap_ns <= waits_ns
         };
-        let count = self.due.iter().take_while(near).count();
+        let count = match self.due.last() {
+            Some(last) if *last <= now_ns => self.due.len(),
+            _ => self.due.iter().take_while(near).count(),
+        };
         if count > 0 {
             self.send_burst(link, now_ns, count)?;
         }

@@ -40,12 +40,6 @@ pub trait Talk: Send {
 
     /// Whether all that was sent has arrived. Where that can never be said, a session lasts until nothing moves any more.
     fn is_complete(&self) -> bool;
-
-    /// For how long it sends, in nanoseconds, if what counts is when frames come and go: the threads that move them then have their
-    /// processors before all others, where that is allowed.
-    fn timed_ns(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// What a call of [`Talk::poll`] came to.

@@ -17,8 +17,6 @@ pub(crate) struct Traffic {
     pub(crate) reflector: Reflector,
     /// When frames are meant to leave in the next session.
     pub(crate) schedule: Schedule,
-    /// How long that is, in nanoseconds, if the next session is about when frames come and go.
-    pub(crate) timed_ns: Option<u64>,
     /// Of the last session.
     pub(crate) times: TesterTimes,
 }
@@ -74,9 +72,5 @@ impl Talk for Traffic {
         let expected = self.generator.counts().sent;
         self.reflector.receiver().counts().received == expected
             && self.returns.as_ref().is_none_or(|returns| returns.counts().received == expected)
-    }
-
-    fn timed_ns(&self) -> Option<u64> {
-        self.timed_ns
     }
 }

@@ -89,8 +89,7 @@ pub(super) fn dma_latency() -> Option<Refusal> {
 }
 
 pub(super) fn real_time() -> Option<Refusal> {
-    let tried = priority::set(0, true).and_then(|()| priority::set(0, false));
-    let error = tried.err()?;
+    let error = priority::allowed().err()?;
     Some(Refusal {
         ability: Ability::RealTime,
         reason: if error.kind() == io::ErrorKind::PermissionDenied {

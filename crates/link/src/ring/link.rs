@@ -5,7 +5,9 @@ use super::arena::{Arena, LIVE_FRAME_LEN_MAX, SLOT_HEADER_BYTES, SLOT_TIME_AT, T
 use super::loan::RingLoan;
 use crate::packet::{socket, transmit};
 use crate::sys::{Interface, StateWatch};
-use crate::{BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, Loan, OpenError, RecvError, SendError, clock};
+use crate::{
+    BURST_MAX, Link, LinkDescription, LinkKind, LinkStats, Loan, OpenError, RecvError, SendError, clock, send_at_once,
+};
 use arrayvec::ArrayVec;
 use natrig_wire::Frame;
 use std::io;
@@ -373,9 +375,7 @@ impl Link for RingLink {
         times: &mut [u64],
     ) -> Result<usize, SendError> {
         if self.waits_ns() == 0 || !pick.iter().all(|index| self.fits(frames[usize::from(*index)].len())) {
-            let taken = self.send_alike(frames, pick, differ)?;
-            times.fill(clock::now_ns());
-            return Ok(taken);
+            return send_at_once(self, frames, pick, differ, times);
         }
         // Each call leaves callbacks to RCU. A thread that is in such calls nearly all the time lets no grace period end, until the kernel
         // insists after 100 ms and a thousand callbacks run at once, for 0.4 ms. This is a moment in which one can.

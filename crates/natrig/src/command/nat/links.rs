@@ -72,7 +72,7 @@ impl Interfaces {
     /// # Errors
     /// No link of the kind that is wished for can be opened, or, with `auto`, none at all.
     pub(super) fn open(&self, settings: &Settings) -> Result<Links, Failure> {
-        let no_xdp = self.why_no_xdp().filter(|_| settings.link == LinkChoice::Auto);
+        let no_xdp = if settings.link == LinkChoice::Auto { self.why_no_xdp() } else { None };
         let kinds: &[LinkKind] = match settings.link {
             LinkChoice::Auto if no_xdp.is_some() => &[LinkKind::Packet],
             LinkChoice::Auto => &[LinkKind::Ring, LinkKind::Xdp, LinkKind::Packet],
